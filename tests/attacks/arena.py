@@ -11,7 +11,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,7 @@ from dataflare.capabilities.logging import MemoryLogSink
 from dataflare.capabilities.metrics import MemoryMetrics
 from dataflare.capabilities.secrets import MemorySecrets
 from dataflare.engine.engine import Engine
-from dataflare.errors import LimitExceeded
+from dataflare.errors import DataflareError, LimitExceeded
 from dataflare.runtime.capabilities import LIMIT_METRIC
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
@@ -66,11 +66,13 @@ class Mutation:
         target: Module and name of what is replaced.
         replacement: What is put in its place.
         attacks: Attacks of which each gets through then.
+        also: Further checks behind that one, which are taken away with it: the replacements by target.
     """
 
     target: str
     replacement: Any
     attacks: tuple[str, ...]
+    also: Mapping[str, Any] = field(default_factory=dict)
 
 
 def answers(value: Any) -> Callable[..., Any]:
@@ -226,6 +228,13 @@ class Arena:
         except expected as error:
             return error
         raise AssertionError(f"it was let through, and returned {result!r}")
+
+    def still_serves(self, call: Callable[[], Any]) -> Any:
+        """What a plugin that must have survived the attack returns."""
+        try:
+            return call()
+        except DataflareError as error:
+            raise AssertionError(f"it no longer serves: {error}") from error
 
     def refused_load(self, expected: type[E], call: Callable[[], Any], *, says: str = "") -> E:
         """The error of a load that was refused, with its line in the audit log."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from arena import ROWS, SECRET, Arena, Mutation, answers, attack, probe
-from dataflare.capabilities import plugins, secrets, state
+from dataflare.capabilities import plugins, secrets, shared, state
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_rules import Url
 from dataflare.capabilities.http_transport import Canned
 from dataflare.capabilities.state import MemoryStateStore, StateLimits
 from dataflare.errors import ConfigError, PermissionDenied, ProtocolFault
-from dataflare.grants import DirectoryGrant, Grants, HttpGrant
+from dataflare.grants import DirectoryGrant, Grants, HttpGrant, Origin
 from dataflare.runtime.processor import Processor
+from dataflare.security.admission import PipelineIdentity
 from plugin_wat import DATA, RESULT, Hostile, answer_outcome, hostile, shape_with
 
 PATH = f"(local.get $p) (local.get $n) (i32.const {RESULT})"
@@ -464,8 +467,67 @@ def _any_origin(broker: HttpBroker, url: Url, _: str) -> HttpGrant:
     return broker._grants[url.origin]
 
 
-_SECRETS, _STATE, _PLUGINS = secrets.imports, state.imports, plugins.imports
+class _Reopened:
+    """A granted directory that is looked up by its name each time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def number(self) -> int:
+        return os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _any_parts(path: str) -> tuple[str, tuple[str, ...]]:
+    name, _, rest = path.partition("/")
+    return name, (rest,)
+
+
+def _before_the_first_mark(text: str) -> Url:
+    """Take what comes first for the host, as a careless parser does."""
+    return Url(Origin("https", re.split(r"[^a-z.]", text.removeprefix("https://"))[0], 443), "/")
+
+
+_SECRETS, _STATE, _PLUGINS, _SHARED = secrets.imports, state.imports, plugins.imports, shared.imports
 MUTATIONS = [
+    Mutation(
+        "dataflare.capabilities.directory_files:parse_path", _any_parts, ("path_that_climbs_out", "absolute_path")
+    ),
+    Mutation("dataflare.capabilities.directory_files:_open_root", _Reopened, ("directory_exchanged_for_a_link",)),
+    Mutation(
+        "dataflare.capabilities.directory_files:_require_file",
+        answers(True),
+        ("device_in_place_of_a_file",),
+        # Asked once more of what was opened.
+        also={"dataflare.capabilities.directory_files:stat.S_ISREG": answers(True)},
+    ),
+    Mutation(
+        "dataflare.capabilities.http_broker:parse_url",
+        _before_the_first_mark,
+        ("host_hidden_behind_user_information", "url_that_readers_understand_differently"),
+    ),
+    Mutation(
+        "dataflare.capabilities.http_broker:read_body",
+        lambda chunks, **_: b"".join(itertools.islice(chunks, 100)),
+        ("response_without_end",),
+    ),
+    Mutation(
+        "dataflare.capabilities.http_broker:HttpBroker._grant",
+        lambda broker, *_: next(iter(broker._grants.values())),
+        ("injected_secret_carried_to_another_origin",),
+    ),
+    Mutation(
+        "dataflare.runtime.host:PipelineIdentity.vouched_for",
+        lambda name: PipelineIdentity(name=name, granted_as=name, resource=f"pipelines/{name}", scope="all"),
+        ("plugin_of_another_pipeline",),
+    ),
+    Mutation(
+        "dataflare.capabilities.shared:imports",
+        lambda store, granted, **options: _SHARED(store, dict.fromkeys(granted, "write"), **options),
+        ("shared_batch_that_may_only_be_read",),
+    ),
+    Mutation("dataflare.runtime.launch:_refusal", answers(answers(False)), ("capability_in_the_metadata",)),
+    Mutation("dataflare.runtime.processor:Processor._one_by_one", answers(None), ("rows_that_are_made_up",)),
     Mutation(
         "dataflare.capabilities.plugins:imports",
         lambda caller, plugin, granted: _PLUGINS(caller, plugin, granted | {"stranger"}),

@@ -15,7 +15,10 @@ from dataflare.errors import ComponentError, ConfigError, NotAComponent, Permiss
 from dataflare.grants import DirectoryGrant, Grants
 from dataflare.runtime.host import Host
 from dataflare.security.access import Access
-from dataflare.security.audit import FileAuditLog, read_audit
+from dataflare.security.admission import Admission, Identity
+from dataflare.security.audit import AuditEvent, FileAuditLog, read_audit
+from dataflare.security.capability import Needs
+from dataflare.security.enforcement import Auditor
 from dataflare.security.manifest import MANIFEST_SECTION, ManifestTooLarge
 from dataflare.security.sections import append_section
 from plugin_wat import RESULT, Hostile, hostile
@@ -59,10 +62,12 @@ def lines_forged_in_the_log(arena: Arena) -> None:
 @attack("audit")
 def log_exchanged_for_a_link(arena: Arena) -> None:
     """Put a link to another file in place of the audit log, to have that overwritten."""
-    (arena.folder / "victim").write_text("precious")
-    (arena.folder / "audit.jsonl").symlink_to(arena.folder / "victim")
-    arena.raises(ConfigError, lambda: arena.host(audit=arena.folder / "audit.jsonl"))
-    assert (arena.folder / "victim").read_text() == "precious"
+    for text in ("precious", ""):
+        (arena.folder / "victim").write_text(text)
+        (arena.folder / "audit.jsonl").unlink(missing_ok=True)
+        (arena.folder / "audit.jsonl").symlink_to(arena.folder / "victim")
+        arena.raises(ConfigError, lambda: arena.host(audit=arena.folder / "audit.jsonl"))
+        assert (arena.folder / "victim").read_text() == text
 
 
 @attack("outputs")
@@ -291,6 +296,40 @@ def compiled_code_that_was_exchanged(arena: Arena) -> None:
         assert not engine.load(bystander().binary, name="plugin").from_cache, "it is compiled anew"
 
 
+def _unescaped(event: AuditEvent) -> bytes:
+    return f'{{"object": "{event.object}", "reason": "{event.reason}"}}\n'.encode()
+
+
+def _written_each(auditor: Auditor, capability: str, function: str, used: Any, decision: str, reason: str) -> None:
+    auditor._write(capability, function, str(used), decision, 1, reason)
+
+
+def _under_its_name(_: Admission, component: bytes, signature: bytes | None, *, name: str, file: str) -> Identity:
+    return Identity(needs=Needs(plugin=name))
+
+
 MUTATIONS = [
+    Mutation(
+        "dataflare.security.audit:AuditEvent.line",
+        _unescaped,
+        ("lines_forged_in_the_log",),
+        # Names that no grant could have are replaced before they come to the log.
+        also={
+            "dataflare.security.enforcement:sound": lambda used: used,
+            "dataflare.security.uses:sound": lambda used: used,
+        },
+    ),
+    Mutation("dataflare.security.audit:os.O_NOFOLLOW", 0, ("log_exchanged_for_a_link",)),
+    Mutation("dataflare.security.audit:_MODE", 0o644, ("log_that_others_can_read",)),
+    Mutation("dataflare.security.enforcement:Auditor._record", _written_each, ("flood_that_buries_what_matters",)),
+    Mutation("dataflare.security.admission:Admission._identified", _under_its_name, ("revoked_under_another_name",)),
+    Mutation("dataflare.security.settings:Security.__post_init__", answers(None), ("principal_without_roles",)),
+    Mutation(
+        "dataflare.runtime.worlds:mismatches",
+        answers([]),
+        ("import_of_something_unknown", "import_of_another_type"),
+    ),
+    Mutation("dataflare.engine.cache:Cache._make", answers(None), ("compiled_code_from_a_shared_folder",)),
+    Mutation("dataflare.engine.cache:_is_recorded", answers(True), ("compiled_code_that_was_exchanged",)),
     Mutation("dataflare.security.audit:_unlike_a_log", answers(None), ("file_that_is_taken_for_a_log",)),
 ]

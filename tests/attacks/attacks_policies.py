@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
-from arena import Arena, attack, bystander, probe
+import yaml
+from pydantic import ConfigDict
+
+from arena import Arena, Mutation, answers, attack, bystander, probe
+from dataflare.documents.models import Frozen
+from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant
 from dataflare.limits import Limits
-from dataflare.security.policy import Policy
+from dataflare.runtime.host import Host
+from dataflare.security.policy import PluginRule, Policy, PolicyDocument
 from plugin_wat import hostile
 
 ORIGIN = "https://api.example.com"
@@ -174,7 +182,10 @@ def policy_that_is_a_yaml_bomb(arena: Arena) -> None:
 @attack("files-in")
 def policy_that_makes_an_object(arena: Arena) -> None:
     """Have YAML call a Python function."""
-    wrong_policy(arena, "version: !!python/object/apply:os.system [id]\n", "")
+    made = arena.folder / "made"
+    text = f"version: !!python/object/apply:os.mkdir [{json.dumps(str(made))}]\n"
+    error = arena.raises(ConfigError, lambda: Policy.parse(text))
+    assert not made.exists() and "the tag" in error.message
 
 
 @attack("deny")
@@ -184,3 +195,45 @@ def policy_replaced_by_a_broken_one(arena: Arena) -> None:
     (arena.folder / "broken.yaml").write_text("version: 1\nplugins: [\n")
     arena.raises(ConfigError, lambda: host.set_policy(arena.folder / "broken.yaml"))
     arena.refused_load(PermissionDenied, lambda: arena.load(bystander().binary, host), says="no rule")
+
+
+class _LooseRule(PluginRule):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _LooseDocument(PolicyDocument):
+    """Takes any key of a rule, and any text as a plugin's name."""
+
+    plugins: Frozen[str, _LooseRule]
+
+
+def _dropped_first(host: Host, policy: str | os.PathLike[str]) -> None:
+    host._admission.policy = None
+    host._admission.replace_policy(Policy.read(policy))
+
+
+_RULE_FOR = Policy.rule_for
+MUTATIONS = [
+    Mutation(
+        "dataflare.security.policy:Policy.rule_for",
+        lambda policy, plugin, _: _RULE_FOR(policy, plugin, "nightly"),
+        ("grants_of_another_pipeline",),
+    ),
+    Mutation("dataflare.grants:Path.resolve", Path.absolute, ("pipeline_that_leads_a_directory_away_by_a_link",)),
+    Mutation(
+        "dataflare.security.policy:Policy.ceilings",
+        answers(Limits(memory_bytes=2**40)),
+        ("manifest_that_asks_for_higher_limits",),
+    ),
+    Mutation(
+        "dataflare.documents.reader:_parse",
+        lambda text, name, _: Document(name, yaml.unsafe_load(text), {}),
+        ("policy_with_a_repeated_key", "policy_that_is_a_yaml_bomb", "policy_that_makes_an_object"),
+    ),
+    Mutation(
+        "dataflare.security.policy:PolicyDocument",
+        _LooseDocument,
+        ("policy_with_a_wildcard", "policy_with_a_misspelt_key"),
+    ),
+    Mutation("dataflare.runtime.host:Host.set_policy", _dropped_first, ("policy_replaced_by_a_broken_one",)),
+]

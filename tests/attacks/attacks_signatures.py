@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+from securesystemslib.dsse import Envelope
 
 from arena import Arena, Mutation, answers, attack, bystander, key
 from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.runtime.arguments import ComponentFile
+from dataflare.security.admission import Identity
+from dataflare.security.capability import Needs
+from dataflare.security.envelopes import parse_envelope
 from dataflare.security.keys import PrivateKey, PublicKey
 from dataflare.security.manifest import (
     MANIFEST_SECTION,
@@ -26,9 +35,9 @@ from dataflare.security.signatures import (
     SigningKeyExpired,
     Unsigned,
     UntrustedKey,
-    sign,
+    parse_signature,
 )
-from dataflare.security.trust import TrustedKey, TrustPolicy
+from dataflare.security.trust import TrustedKey, TrustPolicy, Verified
 
 
 @attack("signatures")
@@ -180,11 +189,11 @@ def one_signature_where_two_are_needed(arena: Arena) -> None:
 def envelope_of_another_kind(arena: Arena) -> None:
     """Present a genuine signature of something that is not a plugin."""
     package = arena.package()
-    envelope = json.loads(package.signature)
-    envelope["payloadType"] = "application/vnd.in-toto+json"
-    other = json.dumps(envelope).encode()
+    signed = parse_signature(package.signature)
+    signed.envelope = Envelope(signed.envelope.payload, "application/vnd.in-toto+json", {})
+    signed.sign(key("acme"))
     host = arena.host(trust=arena.trust())
-    arena.refused_load(MalformedSignature, lambda: arena.load(package.binary, host, signature=other))
+    arena.refused_load(MalformedSignature, lambda: arena.load(package.binary, host, signature=signed.to_bytes()))
 
 
 @attack("signatures")
@@ -256,26 +265,34 @@ def rolled_back_to_an_old_version(arena: Arena) -> None:
 @attack("signatures")
 def component_exchanged_after_verification(arena: Arena) -> None:
     """Exchange the file between its verification and its compilation."""
-    package = arena.package()
+    package, bad = arena.package(), arena.package(append_section(bystander().binary, "bad", b"code"))
     file = arena.folder / "plugin.wasm"
     file.write_bytes(package.binary)
-    file.with_name("plugin.wasm.sig").write_bytes(sign(package.binary, key("acme")))
-    reads: list[bytes] = []
+    file.with_name("plugin.wasm.sig").write_bytes(package.signature)
+    compiled: list[bytes] = []
 
     class Exchanging:
-        """An engine that finds the file exchanged when it begins to compile."""
+        """A trust policy whose file is exchanged as soon as it has been verified."""
 
-        def open(self, binary: bytes, **options: object) -> object:
-            file.write_bytes(b"something else")
-            reads.append(binary)
-            return arena.engine.open(binary, **options)  # type: ignore[arg-type]
+        def verify(self, component: bytes, signature: bytes | None, *, now: datetime, name: str) -> Verified:
+            found = arena.trust().verify(component, signature, now=now, name=name)
+            file.write_bytes(bad.binary)
+            return found
+
+    class Watching:
+        """An engine that tells what it compiles."""
+
+        def open(self, binary: bytes, **options: Any) -> object:
+            compiled.append(binary)
+            return arena.engine.open(binary, **options)
 
         def remaining_s(self) -> float:
             return arena.engine.remaining_s()
 
-    host = arena.host(trust=arena.trust(), engine=Exchanging())
+    host = arena.host(trust=Exchanging(), engine=Watching())
     host.load(file).close()
-    assert reads == [package.binary], "what is compiled is what was verified"
+    assert file.read_bytes() == bad.binary
+    assert compiled == [package.binary], "what is compiled is what was verified"
 
 
 @attack("signatures")
@@ -299,7 +316,46 @@ def _one_is_enough(policy: TrustPolicy, signed: SignedStatement, *_: object) -> 
     return {each: known[each] for each in signed.key_ids}
 
 
+def _any_key(policy: TrustPolicy, signed: SignedStatement, *_: object) -> dict[str, TrustedKey]:
+    """Count all that have signed, whether they are known or not."""
+    return {each: TrustedKey(key=str(key("acme").public), publisher="acme") for each in signed.key_ids}
+
+
+def _of_any_kind(data: bytes, statement: type[BaseModel], *, payload_type: str) -> tuple[BaseModel, Envelope]:
+    return parse_envelope(data, statement, payload_type=json.loads(data)["payloadType"])
+
+
+class _ReadAgain(ComponentFile):
+    """Reads the file each time that it is asked for its contents."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name != "contents" or self.name == "component":
+            return found
+        with open(self.name, "rb") as file:
+            return file.read()
+
+
 MUTATIONS = [
+    Mutation(
+        "dataflare.security.admission:Admission.identify",
+        answers(Identity(needs=Needs(plugin="hostile"))),
+        ("unsigned_component_is_loaded", "signed_file_without_its_signature", "metadata_of_an_unsigned_component"),
+    ),
+    Mutation(
+        "dataflare.security.trust:TrustPolicy._check_statement",
+        answers(None),
+        ("manifest_removed_after_signing",),
+    ),
+    Mutation(
+        "dataflare.security.trust:TrustPolicy._verified_keys",
+        _any_key,
+        ("signed_by_a_stranger", "nobody_is_trusted_by_default"),
+    ),
+    Mutation("dataflare.security.trust:TrustPolicy._check_manifest", answers(None), ("publisher_that_did_not_sign",)),
+    Mutation("dataflare.security.signatures:parse_envelope", _of_any_kind, ("envelope_of_another_kind",)),
+    Mutation("dataflare.security.keys:_require_private", answers(None), ("private_key_that_others_can_read",)),
+    Mutation("dataflare.runtime.host:ComponentFile", _ReadAgain, ("component_exchanged_after_verification",)),
     Mutation(
         "dataflare.security.trust:TrustPolicy._verified_keys",
         _one_is_enough,

@@ -136,7 +136,10 @@ MUTATIONS = [
     Mutation(
         f"{SECURITY}.access:Access.allows",
         answers(True),
-        ("viewer_who_runs_a_pipeline", "author_who_changes_the_policy", "role_taken_as_a_name"),
+        (
+            *("viewer_who_runs_a_pipeline", "author_who_changes_the_policy", "role_taken_as_a_name"),
+            *("author_who_revokes", "stranger_who_stops_a_pipeline"),
+        ),
     ),
     Mutation("dataflare.runtime.loader:check_grants", answers(None), ("import_that_was_not_granted",)),
     Mutation("dataflare.runtime.worlds:mismatches", answers([]), ("component_for_no_world",)),
@@ -156,7 +159,10 @@ MUTATIONS = [
     Mutation(
         "dataflare.capabilities.http_address:AddressRules.check",
         _any_address,
-        ("granted_name_with_a_private_address", "metadata_service_of_a_cloud", "redirect_to_a_private_address"),
+        (
+            *("granted_name_with_a_private_address", "metadata_service_of_a_cloud", "redirect_to_a_private_address"),
+            "loopback_in_disguise",
+        ),
     ),
     Mutation("dataflare.capabilities.http_broker:_check_echo", answers(None), ("injected_secret_sent_back",)),
     Mutation("dataflare.capabilities.http_rules:RateLimiter.take", answers(None), ("storm_of_requests",)),
@@ -193,13 +199,14 @@ def arena(tmp_path: Path, engine: Engine) -> Iterator[Arena]:
 def test_attack_gets_through_without_the_check(
     arena: Arena, monkeypatch: pytest.MonkeyPatch, mutation: Mutation, name: str
 ) -> None:
-    module, _, path = mutation.target.partition(":")
-    owner: Any = importlib.import_module(module)
-    *outer, last = path.split(".")
-    for part in outer:
-        owner = getattr(owner, part)
     with monkeypatch.context() as patch:
-        patch.setattr(owner, last, mutation.replacement)
+        for target, replacement in {mutation.target: mutation.replacement, **mutation.also}.items():
+            module, _, path = target.partition(":")
+            owner: Any = importlib.import_module(module)
+            *outer, last = path.split(".")
+            for part in outer:
+                owner = getattr(owner, part)
+            patch.setattr(owner, last, replacement)
         # Not just any error: the attack itself has to say that it was let through.
         with pytest.raises(AssertionError):
             ATTACKS[name](arena)

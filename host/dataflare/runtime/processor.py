@@ -7,6 +7,7 @@ from typing import Any, ClassVar, overload
 
 import pyarrow as pa
 
+from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.tables import map_rows
 
@@ -66,8 +67,11 @@ class Processor(Plugin):
         batch = self._wit_batch(rows)
         with self._data_lease(rows.num_rows) as worker:
             result: pa.RecordBatch = worker.call(self._interface, "process-batch", batch).arrow
-            if result.num_rows > rows.num_rows:
-                raise self._broken_promise(
-                    worker, "process-batch", f"it made {result.num_rows} records of {rows.num_rows}, one by one"
-                )
+            self._one_by_one(worker, rows, result)
             return self._within_limits(worker, "process-batch", result)
+
+    def _one_by_one(self, worker: Worker, rows: pa.RecordBatch, result: pa.RecordBatch) -> None:
+        if result.num_rows > rows.num_rows:
+            raise self._broken_promise(
+                worker, "process-batch", f"it made {result.num_rows} records of {rows.num_rows}, one by one"
+            )

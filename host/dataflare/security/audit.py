@@ -42,6 +42,7 @@ __all__ = [
 MAX_LINE_BYTES: Final = 8192
 MAX_LOG_BYTES: Final = 128 * 2**20
 _READ_BYTES: Final = 2**20
+_MODE: Final = 0o600
 _BEGINNING: Final = b'{"when":'
 """How each line begins."""
 
@@ -148,7 +149,7 @@ class FileAuditLog:
         self._lock = Lock()
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
-            self._descriptor: int | None = os.open(self._path, flags, 0o600)
+            self._descriptor: int | None = os.open(self._path, flags, _MODE)
             status = os.fstat(self._descriptor)
             if (what := _unlike_a_log(self._descriptor, status.st_mode)) is not None:
                 os.close(self._descriptor)

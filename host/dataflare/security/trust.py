@@ -49,6 +49,7 @@ from dataflare.security.signatures import (
     SignatureRefused,
     SignedStatement,
     SigningKeyExpired,
+    Statement,
     Unsigned,
     UntrustedKey,
     parse_signature,
@@ -233,19 +234,8 @@ class TrustPolicy:
         statement = signed.statement
         self._check_statement(statement.component, digest, "component", name)
         self._check_statement(statement.manifest, manifests.manifest_digest(component), "manifest", name)
-        manifest = manifests.read(component, name=name)
-        if manifest is not None and (manifest.name, manifest.version) != (statement.name, statement.version):
-            raise DigestMismatch(
-                f"is {manifest.name} {manifest.version} by its manifest, but what was signed is {statement.name} "
-                f"{statement.version}",
-                plugin=name,
-            )
         publishers = {each.publisher for each in keys.values()}
-        if manifest is not None and manifest.publisher is not None and manifest.publisher not in publishers:
-            raise UntrustedKey(
-                f"says to be published by {manifest.publisher!r}, but was signed by {', '.join(sorted(publishers))}",
-                plugin=name,
-            )
+        self._check_manifest(manifests.read(component, name=name), statement, publishers, name)
         return Verified(
             name=statement.name,
             version=statement.version,
@@ -269,6 +259,23 @@ class TrustPolicy:
                 f"the signature is for the {what} {signed or 'none'}, not for this one, {actual or 'none'}",
                 plugin=name,
                 hint="the component was changed after it was signed, or the signature belongs to another one",
+            )
+
+    def _check_manifest(
+        self, manifest: manifests.Manifest | None, statement: Statement, publishers: set[str], name: str
+    ) -> None:
+        if manifest is None:
+            return
+        if (manifest.name, manifest.version) != (statement.name, statement.version):
+            raise DigestMismatch(
+                f"is {manifest.name} {manifest.version} by its manifest, but what was signed is {statement.name} "
+                f"{statement.version}",
+                plugin=name,
+            )
+        if manifest.publisher is not None and manifest.publisher not in publishers:
+            raise UntrustedKey(
+                f"says to be published by {manifest.publisher!r}, but was signed by {', '.join(sorted(publishers))}",
+                plugin=name,
             )
 
     def _verified_keys(self, signed: SignedStatement, now: datetime, name: str) -> dict[str, TrustedKey]:

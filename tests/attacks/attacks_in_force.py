@@ -12,6 +12,7 @@ from typing import Final
 import dataflare
 from arena import Arena, Mutation, attack
 from attacks_limits import monster
+from attacks_processes import SUPPORT
 from dataflare.runtime.isolation import spawn
 from dataflare.runtime.isolation.instance import IsolatedInstance
 
@@ -72,7 +73,14 @@ def _lines(text: str, wanted: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(line, each) for each in wanted for line in text.splitlines() if begin[each] in line]
 
 
+_ROOTS = spawn._roots
 MUTATIONS = [
+    Mutation(
+        "dataflare.runtime.isolation.instance:ENTRY",
+        "unconfined_worker:main",
+        ("jail_that_is_said_and_not_there",),
+        also={"dataflare.runtime.isolation.spawn:_roots": lambda: [*_ROOTS(), SUPPORT]},
+    ),
     Mutation(
         "dataflare.runtime.isolation.spawn:_ENVIRONMENT",
         {name: value for name, value in spawn._ENVIRONMENT.items() if not name.startswith("JE_")},

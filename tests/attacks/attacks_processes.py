@@ -13,7 +13,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import orjson
 import pyarrow as pa
@@ -32,8 +33,9 @@ from dataflare.grants import DirectoryGrant, Grants
 from dataflare.limits import Limits
 from dataflare.runtime.isolation import spawn
 from dataflare.runtime.isolation import wire as wires
-from dataflare.runtime.isolation.instance import IsolatedInstance
+from dataflare.runtime.isolation.instance import IsolatedInstance, _Returned
 from dataflare.runtime.isolation.wire import Wire
+from dataflare.runtime.isolation.worker_task import Task
 from dataflare.runtime.processor import Processor
 from plugin_wat import Hostile
 
@@ -57,7 +59,7 @@ def process_that_is_ended(arena: Arena) -> None:
     plugin, instance = isolated(arena)
     os.kill(instance.pid, signal.SIGKILL)
     arena.raises(WorkerDied, lambda: plugin.process(monster().order("well")), says="signal 9")
-    assert plugin.process(monster().order("well")) is None and plugin.stats.faults == 1
+    assert arena.still_serves(lambda: plugin.process(monster().order("well"))) is None and plugin.stats.faults == 1
 
 
 @attack("processes")
@@ -75,7 +77,9 @@ def process_that_stands_still(arena: Arena) -> None:
 def loop_in_a_process(arena: Arena) -> None:
     """Compute forever, in a process of its own."""
     plugin, _ = isolated(arena, call_timeout_s=0.2)
+    began = time.monotonic()
     arena.passes_limit(CallTimeout, lambda: plugin.process(monster().order("loop")))
+    assert time.monotonic() - began < arena.patience_s
     assert plugin.process(monster().order("well")) is None
 
 
@@ -174,7 +178,16 @@ def asking(arena: Arena, answer: Callable[[Impostor], None], **limits: int) -> P
 @attack("processes")
 def process_that_asks_for_what_was_not_granted(arena: Arena) -> None:
     """Ask the host for a secret over the worker's own connection, past the plugin's imports."""
-    speaking(arena, ["host", "dataflare:host/secrets@1.0.0", "get"], ["token"], says="not granted")
+    answered: list[bytes] = []
+
+    def ask(impostor: Impostor) -> None:
+        impostor.say(["host", SECRETS, "get"], ["token"])
+        answered.append(impostor.wire.receive()[0])
+        impostor.say(["result", FIGURES, True], [NOTHING])
+
+    plugin = imposed(arena, ask)
+    arena.raises(ProtocolFault, lambda: plugin.process("x"), says="not granted")
+    assert not answered
 
 
 @attack("processes")
@@ -287,14 +300,15 @@ def answer_that_drips(arena: Arena) -> None:
 
     def drip(impostor: Impostor) -> None:
         impostor.raw(struct.pack("<IQ", 10_000, 0))
-        while not impostor.stopped.wait(0.05):
+        until = time.monotonic() + arena.patience_s
+        while not impostor.stopped.wait(0.05) and time.monotonic() < until:
             impostor.raw(b" ")
 
     plugin = imposed(arena, drip, limits=Limits(call_timeout_s=0.3))
     plugin.start()
     began = time.monotonic()
     arena.passes_limit(CallTimeout, lambda: plugin.process("x"))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < arena.patience_s
 
 
 @attack("processes")
@@ -359,6 +373,24 @@ def files_and_sockets_from_within_the_process(arena: Arena) -> None:
     assert not any(str(folder) in each for each in opened), opened
 
 
+def _from_each_byte(_: Wire, ready: Any, __: float) -> None:
+    if not ready.poll(500):
+        raise wires.OutOfTime
+
+
+def _later(task: Task) -> dict[str, Any]:
+    return {**_TO_JSON(task), "limits": {"call_timeout_s": 3.0}}
+
+
+def _give(instance: IsolatedInstance, *_: Any) -> None:
+    instance._channel.send(instance._channel.pack("answer"))
+
+
+def _any_message(instance: IsolatedInstance, _: Any, deadline: float) -> _Returned:
+    instance._channel.receive(deadline=deadline)
+    return _Returned()
+
+
 def _waits_longer(wire: Wire, ready: Any, deadline: float) -> None:
     while not ready.poll(1000):
         if time.monotonic() > deadline + 4:
@@ -372,8 +404,32 @@ def _memory_itself(memory: int, size: int) -> pa.Buffer:
     return pa.py_buffer(mmap.mmap(memory, size))
 
 
-PROCESS = "dataflare.runtime.isolation"
+SUPPORT: Final = str(Path(__file__).parents[1] / "support")
+"""Where `unconfined_worker` is."""
+PROCESS: Final = "dataflare.runtime.isolation"
+_ROOTS = spawn._roots
+_TO_JSON = Task.to_json
 MUTATIONS = [
+    Mutation("dataflare.runtime.launch:Worker.usable", property(answers(True)), ("process_that_is_ended",)),
+    Mutation(
+        f"{PROCESS}.worker_task:Task.to_json",
+        _later,
+        ("loop_in_a_process",),
+        # The worker watches the time, and the host watches the worker.
+        also={f"{PROCESS}.instance:_GRACE_S": 60.0},
+    ),
+    Mutation(
+        f"{PROCESS}.instance:IsolatedInstance._serve_call", _give, ("process_that_asks_for_what_was_not_granted",)
+    ),
+    Mutation(f"{PROCESS}.instance:IsolatedInstance._serve", _any_message, ("process_that_speaks_another_language",)),
+    Mutation(f"{PROCESS}.wire:Wire._wait", _from_each_byte, ("answer_that_drips",)),
+    Mutation(f"{PROCESS}.instance:IsolatedInstance._kill", answers(None), ("interrupt_while_the_worker_is_silent",)),
+    Mutation(
+        f"{PROCESS}.instance:ENTRY",
+        "unconfined_worker:main",
+        ("files_and_sockets_from_within_the_process",),
+        also={f"{PROCESS}.spawn:_roots": lambda: [*_ROOTS(), SUPPORT]},
+    ),
     Mutation(
         f"{PROCESS}.wire:Wire._wait",
         _waits_longer,

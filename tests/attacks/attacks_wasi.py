@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import wasmtime
+from wasmtime import _bindings as raw
 
-from arena import Arena, attack
+from arena import Arena, Mutation, answers, attack
 from dataflare.engine.instance import Instance
-from dataflare.errors import CallTimeout, ComponentError, GuestPanic, PluginFault, UnsupportedComponent
+from dataflare.errors import CallTimeout, GuestPanic, PluginFault, WorldMismatch
 from dataflare.limits import Limits
+from plugin_wat import hostile
 
 API: Final = "test:kit/api@1.0.0"
 ERROR: Final = 256
@@ -191,8 +193,32 @@ def wait_for_nothing(arena: Arena) -> None:
 @attack("wasi")
 def interface_that_is_no_part_of_it(arena: Arena) -> None:
     """Import WASI's HTTP, which would be a way past the broker."""
-    text = '(component (import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func)))))'
-    binary = bytes(wasmtime.wat2wasm(text))
-    error = arena.raises_any(ComponentError, lambda: arena.load(binary))
-    assert isinstance(error, UnsupportedComponent) or "wasi:http" in str(error)
-    arena.assert_denied(capability="host", function="load")
+    import_ = '(import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func))))'
+    made = hostile({"nothing": ""}, beside=import_)
+    arena.refused_load(WorldMismatch, lambda: arena.load(made.binary), says="wasi:http")
+
+
+class _OfTheHost(wasmtime.WasiConfig):
+    """What the host's process has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inherit_env()
+        self.inherit_argv()
+        self.inherit_stdout()
+        self.preopen_dir("/", "/")
+        raw.wasi_config_inherit_network(self.ptr())
+        raw.wasi_config_allow_ip_name_lookup(self.ptr(), True)
+
+
+MUTATIONS = [
+    Mutation(
+        "dataflare.engine.compile_profile:wasmtime.WasiConfig",
+        _OfTheHost,
+        (
+            *("environment_of_the_host", "directories_of_the_host", "terminal_of_the_host"),
+            "names_looked_up_past_the_broker",
+        ),
+    ),
+    Mutation("dataflare.runtime.worlds:mismatches", answers([]), ("interface_that_is_no_part_of_it",)),
+]

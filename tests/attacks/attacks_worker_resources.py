@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import wasmtime
 
-from arena import Arena, Mutation, attack
+from arena import Arena, Mutation, answers, attack
 from attacks_processes import FIGURES, Impostor
 from dataflare.engine.abi.types import BorrowT, ListT, OwnT, Resource
 from dataflare.errors import HostBytesExceeded, ProtocolFault, UsageError, ValueTypeError, WorkerDied
@@ -181,6 +181,9 @@ def _by_number(kept: _Kept, guest: Any, type_index: int, *, given: bool) -> int:
 
 
 MUTATIONS = [
+    Mutation(
+        "dataflare.runtime.isolation.instance:IsolatedInstance.drop", answers(None), ("resources_made_without_end",)
+    ),
     Mutation(
         "dataflare.runtime.isolation.instance:_Kept.host_object",
         _any_type,

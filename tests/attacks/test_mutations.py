@@ -13,7 +13,6 @@ from arena import ATTACKS, Arena, Mutation, answers, attack_modules
 from dataflare.capabilities.http_address import Address
 from dataflare.data.ipc import _remembered_schema
 from dataflare.engine.engine import Engine
-from dataflare.engine.native.memories import MemoryBudget
 from dataflare.engine.native.timer import Timer
 
 
@@ -28,15 +27,10 @@ def _any_address(_: object, text: str) -> Address:
 
 
 _ENTER = Timer.enter
-_MEMORY_BUDGET = MemoryBudget.__init__
 
 
 def _late(timer: Timer, call: Any, deadline_s: float) -> Any:
     return _ENTER(timer, call, deadline_s + 2.5)
-
-
-def _any_memory(budget: MemoryBudget, limit_bytes: int, *others: int) -> None:
-    _MEMORY_BUDGET(budget, limit_bytes + 2**40, *others)
 
 
 def _only_first(component: bytes, *, name: str = "") -> bytes | None:
@@ -167,11 +161,13 @@ MUTATIONS = [
     Mutation("dataflare.capabilities.http_broker:_check_echo", answers(None), ("injected_secret_sent_back",)),
     Mutation("dataflare.capabilities.http_rules:RateLimiter.take", answers(None), ("storm_of_requests",)),
     Mutation("dataflare.engine.abi.handles:HandleTable.put", _without_limit, ("storm_of_handles",)),
-    Mutation("dataflare.engine.native.timer:Timer.enter", _late, ("loop_without_end", "sleep_past_the_time_limit")),
     Mutation(
-        "dataflare.engine.native.memories:MemoryBudget.__init__",
-        _any_memory,
-        ("memory_that_is_too_large_from_the_start",),
+        "dataflare.engine.native.timer:Timer.enter",
+        _late,
+        (
+            *("loop_without_end", "sleep_past_the_time_limit", "time_hidden_in_another_plugin"),
+            *("start_that_never_ends", "shutdown_that_never_ends"),
+        ),
     ),
     Mutation("dataflare.engine.engine:remaining_s", answers(float("inf")), ("deadlock_on_a_busy_plugin",)),
     Mutation("dataflare.data.ipc:_Decoder._add", answers(None), ("decompression_bomb",)),

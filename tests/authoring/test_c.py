@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dataflare.authoring.building import build_plugin
 from dataflare.authoring.case_files import read_cases
 from dataflare.authoring.cases import run_cases
 from dataflare.authoring.templates import kinds_of, new_plugin
+from dataflare.data.json_writer import encode_json_lines
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.runtime.host import Host
 from dataflare.toolchain.c import CDriver
@@ -76,6 +78,7 @@ def test_plugin_of_new_passes_its_cases_and_is_conformant(tmp_path: Path, kind: 
     with Host() as host:
         built, file = build_plugin(guest.folder, host)
         results = list(run_cases(read_cases(guest.folder), built.guest.output, file, host))
+    assert load_driver(language)(guest).unit_tests(guest) == "2 passed"
     assert results and not [each.problem for each in results if each.problem]
     assert faults_of_template(built.guest.output, kind) == []
 
@@ -147,6 +150,100 @@ def test_unit_tests_run_natively_and_failures_are_told_with_the_line(tmp_path: P
         CDriver().unit_tests(guest)
 
 
+COMPUTING = r"""
+#include "dataflare.h"
+
+static bool transform(df_batch *batch, df_error *error) {
+  df_expression *a = df_column("a"), *b = df_column("b"), *x = df_column("x"), *s = df_column("s"), *p = df_column("p");
+  const struct { const char *name; df_expression *value; } all[] = {
+      {"sum", df_add(a, b)},
+      {"difference", df_subtract(a, x)},
+      {"product", df_multiply(a, df_literal_integer(-3))},
+      {"quotient", df_divide(a, b)},
+      {"ratio", df_divide(df_cast(a, "double"), b)},
+      {"negated", df_call("negate_checked", 1, a)},
+      {"size", df_call("abs", 1, a)},
+      {"size_of_x", df_call("abs", 1, x)},
+      {"equal", df_equal(a, x)},
+      {"not_equal", df_call("not_equal", 2, a, b)},
+      {"less", df_less(s, df_literal_text("b"))},
+      {"less_equal", df_call("less_equal", 2, a, b)},
+      {"greater", df_greater(x, a)},
+      {"greater_equal", df_call("greater_equal", 2, a, b)},
+      {"between", df_between(a, df_literal_integer(-1), b)},
+      {"not", df_not(p)},
+      {"and", df_and(p, df_less(a, b))},
+      {"or", df_or(p, df_less(a, b))},
+      {"is_null", df_call("is_null", 1, s)},
+      {"filled", df_call("coalesce", 2, a, x)},
+      {"chosen", df_call("if_else", 3, p, a, b)},
+      {"as_text", df_cast(a, "string")},
+      {"as_int32", df_cast(a, "int32")},
+  };
+  for (size_t i = 0; i < DF_COUNT(all); i++)
+    if (!df_put(batch, all[i].name, all[i].value, error)) return false;
+  df_integers whole;
+  df_numbers real;
+  df_texts texts;
+  if (!df_integer_column(*batch, "as_int32", &whole, error) || !df_put_integers(batch, "a", whole, error)) return false;
+  if (!df_number_column(*batch, "x", &real, error) || !df_put_numbers(batch, "x_again", real, error)) return false;
+  if (!df_text_column(*batch, "s", &texts, error) || !df_put_texts(batch, "s", texts, error)) return false;
+  if (!df_filter(batch, df_call("is_valid", 1, df_column("b")), error)) return false;
+  return df_cast_column(batch, "b", "double", error) && df_slice(batch, 1, df_rows(*batch) - 1, error);
+}
+
+const df_transformer df_transformer_plugin = {.transform = transform};
+"""
+ROWS = [
+    {"a": 0, "b": 1, "x": 0.0, "s": "a", "p": True},
+    {"a": 7, "b": -2, "x": 7.0, "s": "é", "p": True},
+    {"a": -7, "b": 2, "x": 1e300, "s": None, "p": False},
+    {"a": None, "b": 3, "x": 0.5, "s": "b", "p": None},
+    {"a": 2, "b": None, "x": None, "s": "", "p": True},
+    {"a": 5, "b": 9, "x": None, "s": 'q"', "p": None},
+]
+
+
+def test_twin_computes_what_the_host_computes(tmp_path: Path) -> None:
+    guest = made(tmp_path, kind="transformer")
+    (guest.folder / "plugin.c").write_text(COMPUTING)
+    with Host() as host:
+        built, _ = build_plugin(guest.folder, host)
+        with host.load(built.guest.output, config={}) as plugin:
+            started_plugin: Any = plugin.start()
+            found = started_plugin.transform(pa.RecordBatch.from_pylist(ROWS))
+    assert found.num_rows == 4
+    expected = bytes(encode_json_lines(found, 2**20)).decode()
+    given = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in ROWS)
+    test = f"DF_CHECK_TEXT(df_test_transform({json.dumps(given, ensure_ascii=False)}), "
+    test += f"{json.dumps(expected, ensure_ascii=False)});"
+    path = guest.folder / "tests" / "plugin_test.c"
+    path.write_text(f'#include "dataflare_test.h"\n\nDF_TEST(same) {{\n  df_test_configure("{{}}");\n  {test}\n}}\n')
+    assert CDriver().unit_tests(guest) == "1 passed"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ('df_call("utf8_reverse", 1, df_column("s"))', "the twin does not have the function utf8_reverse"),
+        ('df_add(df_column("a"), df_column("s"))', "add_checked: column 's' is string, not a number"),
+        ('df_divide(df_column("a"), df_literal_integer(0))', "7 and 0 have no result of 64 bits"),
+        ('df_cast(df_column("s"), "int64")', "the twin does not have a cast of"),
+    ],
+)
+def test_twin_says_what_it_does_not_have_and_what_is_wrong(tmp_path: Path, value: str, says: str) -> None:
+    guest = made(tmp_path, kind="transformer")
+    change(guest, "df_divide(df_cast(df_column(config.of), \"double\"), df_column(config.to))", value)
+    path = guest.folder / "tests" / "plugin_test.c"
+    path.write_text(
+        '#include "dataflare_test.h"\n\nDF_TEST(it) {\n  df_test_configure("{\\"of\\":\\"a\\",\\"to\\":\\"b\\"}");\n'
+        '  df_test_transform("{\\"a\\":7,\\"s\\":\\"x\\"}\\n");\n}\n'
+    )
+    with pytest.raises(BuildFailed) as caught:
+        CDriver().unit_tests(guest)
+    assert says in str(caught.value)
+
+
 def test_machine_without_zig_and_pip_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("dataflare.toolchain.zig_toolchain._installed", lambda: None)
@@ -206,7 +303,7 @@ def started(component: Path) -> Iterator[Any]:
     [
         ("assert", "this must hold"),
         ("abort", "unreachable"),
-        ("panic", "no more"),
+        ("panic", "plugin.c:19: no more"),
         ("recurse", "out of bounds"),
         ("allocate", "out of memory"),
         ("fail", "250"),

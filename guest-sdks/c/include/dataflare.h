@@ -50,8 +50,10 @@ bool df_fail(df_error *error, df_error_kind kind, const char *format, ...) DF_PR
 bool df_rate_limited(df_error *error, uint32_t milliseconds);
 /* The text of an error that `df_fail` filled; empty for one that has none. */
 const char *df_error_text(const df_error *error);
-/* Log a text and end the instance: for what must never happen. */
+/* Log a text, with the file and the line, and end the instance: for what must never happen. */
 __attribute__((__noreturn__)) void df_panic(const char *format, ...) DF_PRINTF(1, 2);
+__attribute__((__noreturn__)) void df_panic_at(const char *file, int line, const char *format, ...) DF_PRINTF(3, 4);
+#define df_panic(...) df_panic_at(__FILE__, __LINE__, __VA_ARGS__)
 
 /* Memory and texts of the call. */
 

@@ -37,15 +37,27 @@ void df_log(df_level level, const char *format, ...) {
   dataflare_host_logging_log((dataflare_host_logging_level_t)level, &text, &none);
 }
 
-_Noreturn void df_panic(const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  /* There may be no memory for a text of any length. */
+/* There may be no memory for a text of any length. */
+static _Noreturn void panic(const char *place, const char *format, va_list arguments) {
   char text[1024];
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
+  int length = snprintf(text, sizeof text, "%s", place);
+  if (length >= 0 && (size_t)length < sizeof text) vsnprintf(text + length, sizeof text - (size_t)length, format, arguments);
   df_string_t message = df_wit_string(text);
   df_list_tuple2_string_string_t none = {0};
   dataflare_host_logging_log(DATAFLARE_HOST_LOGGING_LEVEL_ERROR, &message, &none);
   __builtin_trap();
+}
+
+_Noreturn void df_panic(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  panic("", format, arguments);
+}
+
+_Noreturn void df_panic_at(const char *file, int line, const char *format, ...) {
+  char place[512];
+  snprintf(place, sizeof place, "%s:%d: ", file, line);
+  va_list arguments;
+  va_start(arguments, format);
+  panic(place, format, arguments);
 }

@@ -12,6 +12,7 @@ _LIBCPP_BEGIN_NAMESPACE_STD
   char text[512];
   std::vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  df_panic("%s", text);
+  // As a function: where the SDK lies is not the same on two machines.
+  (df_panic)("%s", text);
 }
 _LIBCPP_END_NAMESPACE_STD

@@ -24,7 +24,8 @@ _COMPILERS: Final = {
     ".cpp": ("c++", "-c", "-std=c++23", "-fno-exceptions", "-fno-rtti"),
 }
 # Of the SDK, what runs natively too: the rest is the host's, and its twin's in tests.
-_PORTABLE: Final = ("memory.c", "errors.c", "json.c", "config.c", "state.c")
+_PORTABLE: Final = ("memory", "errors", "json", "config", "state", "batch", "expressions")
+_TWIN: Final = ("twin", "twin_batches", "twin_expressions")
 # Whatever a plugin's constant leaves out has its default.
 _WARNINGS: Final = ("-Wall", "-Wextra", "-Wno-missing-field-initializers")
 _SDK_OPTIONS: Final = ("-std=c23", "-ffunction-sections", "-w", "-DDF_EXPORT_LIFECYCLE")
@@ -152,15 +153,16 @@ def _escaped(text: str) -> str:
 def sdk_sources(guest: Guest, work: Path) -> list[str | Path]:
     """The SDK's files for a plugin's kind, with the options that they are compiled with."""
     kind, sdk = _kind(guest), c_sdk(guest)
-    parts = ("memory", "errors", "json", "config", "batch", "expressions", "lifecycle", "state", "wasi", kind)
+    parts = (*_PORTABLE, "lifecycle", "wasi", kind)
     options = [*_SDK_OPTIONS, f"-DDF_EXPORT_{kind.upper()}", f"-I{work}", *_includes(guest)]
     return [*options, sdk / "bindings" / "df.c", *(sdk / "src" / f"{part}.c" for part in parts)]
 
 
 def portable_sources(guest: Guest) -> list[str | Path]:
     """The SDK's files that run natively, and the host's twin, with their options."""
-    options = ["-std=c23", "-w", f"-DDF_TEST_{_kind(guest).upper()}", *_includes(guest)]
-    return [*options, *(c_sdk(guest) / "src" / name for name in (*_PORTABLE, "twin.c"))]
+    kind, src = _kind(guest), c_sdk(guest) / "src"
+    options = ["-std=c23", "-w", f"-DDF_TEST_{kind.upper()}", *_includes(guest)]
+    return [*options, *(src / f"{name}.c" for name in (*_PORTABLE, kind, *_TWIN))]
 
 
 def _compile(guest: Guest, files: Iterable[Path], work: Path, options: list[str]) -> list[str | Path]:

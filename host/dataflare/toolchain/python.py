@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from dataflare.interfaces import NEEDS_GRANT
 from dataflare.texts import cut
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.manifest_file import PluginFile
@@ -22,11 +23,19 @@ from dataflare.user_folders import files_below
 __all__ = ["PythonDriver", "driver", "own_modules", "sdk_modules", "tools"]
 
 _VERSION = "0.25.1"
-_ENTRY = """from dataflare_plugin.component import exports
+_ENTRY = """from importlib import import_module
+
+from dataflare_plugin.component import exports
 import plugin
 
+for late in {late}:
+    try:
+        import_module(late)
+    except Exception:
+        pass
 globals().update(exports(plugin, {said}))
 """
+_HOST = re.compile(r"dataflare_plugin\.(\w+)")
 # Modules lie in folders that are named by a number within the component.
 _FRAME = re.compile(r'File "(?:/\d+/)?([^"<>]+)", line (\d+)')
 _EXCEPTION = re.compile(r"\s*[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Err)?(?::|$)")
@@ -70,11 +79,11 @@ class PythonDriver:
             raise BuildFailed(
                 f"{guest.name}: there is no plugin.py", hint=f"put the plugin's class into {guest.folder}"
             )
-        _check_syntax(guest, work)
+        late = _late_imports(guest, work)
         start = "plugin"
         if guest.file is not None:
             start = "component_entry"
-            (app / f"{start}.py").write_text(_entry(guest.file), encoding="utf-8")
+            (app / f"{start}.py").write_text(_entry(guest.file, late), encoding="utf-8")
         output = work / "plugin.wasm"
         command: list[str | Path] = [tool, "-d", wit, "-w", guest.world, "componentize", "-p", app, "-o", output, start]
         try:
@@ -111,22 +120,35 @@ def sdk_modules(guest: Guest) -> Iterator[Path]:
     yield from sorted((guest.sdk / "src" / "dataflare_plugin").glob("*.py"))
 
 
-def _entry(file: PluginFile) -> str:
+def _entry(file: PluginFile, late: list[str]) -> str:
     said = {"kind": file.kind, "name": file.name, "version": file.version, "description": file.description}
-    return _ENTRY.format(said=", ".join(f"{key}={value!r}" for key, value in said.items()))
+    return _ENTRY.format(late=repr(late), said=", ".join(f"{key}={value!r}" for key, value in said.items()))
 
 
-def _check_syntax(guest: Guest, work: Path) -> None:
-    """Refuse what is not Python: the tool's error would be long, and without the line."""
+def _late_imports(guest: Guest, work: Path) -> list[str]:
+    """The modules that functions of the plugin import: a component has only what is imported when it is built.
+
+    Refuses what is not Python, since the tool's error would be long, and without the line; and imports of the host's
+    interfaces that `plugin.yaml` does not list, which would fail in the middle of a run.
+    """
     modules = {path.relative_to(guest.folder).as_posix(): str(path) for path in own_modules(guest.folder)}
     listed = work / "modules.json"
     listed.write_text(json.dumps(modules), encoding="utf-8")
     # With -I, nothing of the plugin's folder is imported.
     said = run([sys.executable, "-I", _SYNTAX, listed], cwd=work)
-    if found := json.loads(said):
+    read = json.loads(said)
+    if found := read["error"]:
         place = f"{found['name']}:{found['line']}" if found["line"] else found["name"]
         marked = f"\n    {cut(found['text'])}" if found["text"] else ""
         raise BuildFailed(f"{place}: {found['what']}{marked}")
+    for each in read["late"]:
+        interface = _HOST.fullmatch(each["module"])
+        if guest.file is not None and interface and interface[1] in NEEDS_GRANT.difference(guest.file.interfaces()):
+            raise BuildFailed(
+                f"{each['name']}:{each['line']}: it imports {interface[1]}, which plugin.yaml does not list",
+                hint=f"plugin.yaml: add {interface[1]} to `needs`",
+            )
+    return sorted({each["module"] for each in read["late"]})
 
 
 def _explained(guest: Guest, error: BuildFailed) -> BuildFailed:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from dataflare.errors import DataflareError
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
-from dataflare.toolchain.rust_toolchains import CARGO_HINT, PINNED, Toolchain, choose, identity, ready
+from dataflare.toolchain.rust_toolchains import CARGO_HINT, PINNED, Toolchain, choose, identity, ready, require_cargo
 from dataflare.toolchain.store import cache_root, digest_bytes, digest_files, locked, write_changed
 from dataflare.user_folders import files_below, own_folders
 
@@ -100,8 +100,7 @@ class RustDriver:
 
     def unit_tests(self, guest: Guest) -> str:
         """Run the crate's unit tests natively; returns how many passed, or nothing where there are none."""
-        if shutil.which("cargo") is None:
-            raise ToolchainMissing("there is no cargo", hint=CARGO_HINT)
+        require_cargo()
         said = _cargo(guest, ["test", "--quiet", "--lib", "--bins", "--tests"], {}, "tests")
         passed = sum(map(int, _PASSED.findall(said)))
         return f"{passed} passed" if passed else ""

@@ -12,10 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataflare.texts import cut
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_bytes, once
 
-__all__ = ["CARGO_HINT", "PINNED", "Toolchain", "choose", "identity", "ready"]
+__all__ = ["CARGO_HINT", "PINNED", "Toolchain", "choose", "identity", "ready", "require_cargo"]
 
 _DEBS = {
     "libllvm22": "1:22.1.8-1~deb12u1",
@@ -86,8 +87,34 @@ def choose(*, pinned: bool) -> Toolchain:
     Raises:
         ToolchainMissing: There is no cargo, Rust is too old, or there is no toolchain and no way to make one.
     """
+    require_cargo()
     found = None if pinned else _installed()
     return found or _pinned(by_default=not pinned)
+
+
+def require_cargo() -> None:
+    """Raise an error if there is no cargo that is new enough.
+
+    Raises:
+        ToolchainMissing: There is none, it does not work, or it is too old.
+    """
+    if shutil.which("cargo") is None:
+        raise ToolchainMissing("there is no cargo", hint=CARGO_HINT)
+    try:
+        said = run(["cargo", "--version"], cwd=Path.cwd())
+    except BuildFailed as error:
+        # A rustup without a toolchain.
+        raise ToolchainMissing(f"cargo does not work: {error}", hint=CARGO_HINT) from error
+    _require_age(said.strip())
+
+
+def _require_age(version: str) -> None:
+    number = re.search(r"(\d+)\.(\d+)", version)
+    if number is None:
+        raise ToolchainMissing(f"Rust does not say its version, but {cut(version)!r}", hint=CARGO_HINT)
+    if (int(number[1]), int(number[2])) < _LEAST:
+        least = ".".join(map(str, _LEAST))
+        raise ToolchainMissing(f"{cut(version)} is too old: {least} is needed", hint=f"`rustup update`, or {CARGO_HINT}")
 
 
 def identity(*, pinned: bool) -> str:
@@ -102,6 +129,7 @@ def ready() -> str:
     Raises:
         ToolchainMissing: There is none, and none can be made.
     """
+    require_cargo()
     found = _installed()
     if found is None:
         _require_makeable(by_default=True)
@@ -125,11 +153,7 @@ def _installed() -> Toolchain | None:
         return None
     for target in (_TARGET, "wasm32-wasip2"):
         if any((sysroot / "lib" / "rustlib" / target / "lib").glob("libstd-*.rlib")):
-            number = re.search(r"(\d+)\.(\d+)", version)
-            if number and (int(number[1]), int(number[2])) < _LEAST:
-                raise ToolchainMissing(
-                    f"{version} is too old: {'.'.join(map(str, _LEAST))} is needed", hint="`rustup update`"
-                )
+            _require_age(version)
             env = {"CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": "wasm-component-ld"} if target == _TARGET else {}
             return Toolchain(target=target, env=env, identity=f"{version}, {target}")
     return None
@@ -150,8 +174,6 @@ def _pinned(*, by_default: bool) -> Toolchain:
 
 def _require_makeable(*, by_default: bool) -> None:
     """Raise an error if the pinned toolchain neither exists nor can be made."""
-    if shutil.which("cargo") is None:
-        raise ToolchainMissing("there is no cargo", hint=CARGO_HINT)
     if (cache_root() / "toolchains" / f"rust-{_recipe()}").is_dir():
         return
     if not sys.platform.startswith("linux") or shutil.which("apt-get") is None or shutil.which("dpkg") is None:

@@ -72,3 +72,23 @@ export const df_destination_plugin: c.df_destination = .{
     .finish = &finish,
     .abort = &abort,
 };
+
+test "rows are visible when the run is finished" {
+    c.df_test_forget();
+    c.df_test_configure("{}");
+    c.df_test_open("people");
+    const rejected = c.df_test_json(c.df_test_write("{\"id\":1,\"name\":\"Ada\"}\n"));
+    try std.testing.expectEqualStrings("[]", df.slice(rejected));
+    try std.testing.expectEqualStrings("nothing", df.slice(c.df_test_state("[\"\",\"people\",\"1\"]")));
+    c.df_test_finish();
+    const visible = c.df_test_state("[\"\",\"people\",\"1\"]");
+    try std.testing.expectEqualStrings("{\"id\":1,\"name\":\"Ada\"}", df.slice(visible));
+}
+
+test "a row without a key is sent back" {
+    c.df_test_configure("{}");
+    c.df_test_open("people");
+    const rejected = c.df_test_json(c.df_test_write("{\"id\":null,\"name\":\"Bo\"}\n"));
+    try std.testing.expectEqualStrings("[{\"row\":0,\"column\":\"id\",\"reason\":\"id is null\"}]", df.slice(rejected));
+    c.df_test_abort();
+}

@@ -1,5 +1,6 @@
 //! Makes rows of consecutive numbers, and continues where a read ended.
 
+const std = @import("std");
 const df = @import("dataflare");
 const c = df.c;
 
@@ -55,3 +56,14 @@ export const df_source_plugin: c.df_source = .{
     .datasets = &datasets,
     .read = &read,
 };
+
+test "all rows are read in chunks of any size" {
+    c.df_test_configure("{\"rows\":2}");
+    const wanted = "{\"id\":0,\"square\":0}\n{\"id\":1,\"square\":1}\n";
+    try std.testing.expectEqualStrings(wanted, df.slice(c.df_test_read("numbers", 1)));
+    try std.testing.expectEqualStrings(wanted, df.slice(c.df_test_read("numbers", 100)));
+}
+
+test "fewer rows than none are refused" {
+    try std.testing.expectEqualStrings("rows: give at least 0", df.slice(c.df_test_refusal("{\"rows\":-1}")));
+}

@@ -1,5 +1,6 @@
 //! Adds a column that is a ratio of two others.
 
+const std = @import("std");
 const df = @import("dataflare");
 const c = df.c;
 
@@ -27,3 +28,15 @@ export const df_transformer_plugin: c.df_transformer = .{
     .option_count = options.len,
     .transform = &transform,
 };
+
+test "a ratio is added" {
+    c.df_test_configure("{\"of\":\"amount\",\"to\":\"quantity\"}");
+    const found = c.df_test_transform("{\"amount\":3,\"quantity\":2}\n");
+    try std.testing.expectEqualStrings("{\"amount\":3,\"quantity\":2,\"ratio\":1.5}\n", df.slice(found));
+}
+
+test "a column that is not there is told" {
+    c.df_test_configure("{\"of\":\"amount\",\"to\":\"missing\"}");
+    const wrong = c.df_test_transform_error("{\"amount\":3}\n");
+    try std.testing.expectEqualStrings("there is no column missing", df.slice(wrong));
+}

@@ -1,5 +1,6 @@
 //! Checks that a column is within bounds: rows out of bounds break its rule, nulls do not.
 
+const std = @import("std");
 const df = @import("dataflare");
 const c = df.c;
 
@@ -37,3 +38,14 @@ export const df_validator_plugin: c.df_validator = .{
     .configured = &configured,
     .rules = &rules,
 };
+
+test "rows out of bounds are found, and nulls are not" {
+    c.df_test_configure("{\"column\":\"age\"}");
+    const found = c.df_test_json(c.df_test_validate("{\"age\":36}\n{\"age\":-1}\n{\"age\":null}\n"));
+    try std.testing.expectEqualStrings("[{\"row\":1,\"column\":\"age\",\"rule\":\"within\"}]", df.slice(found));
+}
+
+test "bounds that nothing is within are refused" {
+    const refusal = c.df_test_refusal("{\"column\":\"age\",\"least\":2,\"greatest\":1}");
+    try std.testing.expectEqualStrings("least: it is above greatest", df.slice(refusal));
+}

@@ -233,7 +233,7 @@ def test_twin_computes_what_the_host_computes(tmp_path: Path) -> None:
 )
 def test_twin_says_what_it_does_not_have_and_what_is_wrong(tmp_path: Path, value: str, says: str) -> None:
     guest = made(tmp_path, kind="transformer")
-    change(guest, "df_divide(df_cast(df_column(config.of), \"double\"), df_column(config.to))", value)
+    change(guest, 'df_divide(df_cast(df_column(config.of), "double"), df_column(config.to))', value)
     path = guest.folder / "tests" / "plugin_test.c"
     path.write_text(
         '#include "dataflare_test.h"\n\nDF_TEST(it) {\n  df_test_configure("{\\"of\\":\\"a\\",\\"to\\":\\"b\\"}");\n'
@@ -242,6 +242,24 @@ def test_twin_says_what_it_does_not_have_and_what_is_wrong(tmp_path: Path, value
     with pytest.raises(BuildFailed) as caught:
         CDriver().unit_tests(guest)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("int z[2] = {1, 2}; if (z[record->count + 1]) return false;", r"^plugin\.c:15: index 3 out of bounds"),
+        ("if (5 / ((int)record->count - 2)) return false;", r"^plugin\.c:15: "),
+        ('df_panic("no %s", "more");', r"^plugin\.c:15: no more"),
+        ("__builtin_trap();", r"^the test white_space_at_the_ends_goes was ended by SIG"),
+        ('return df_fail(error, DF_INVALID_INPUT, "odd");', r"^white_space_at_the_ends_goes: odd, of the record \{"),
+    ],
+)
+def test_what_ends_a_unit_test_is_told_with_its_place(tmp_path: Path, line: str, says: str) -> None:
+    guest = made(tmp_path)
+    change(guest, "df_error *error) {", f"df_error *error) {{\n  {line}")
+    with pytest.raises(BuildFailed, match=says) as caught:
+        CDriver().unit_tests(guest)
+    assert "\n" not in str(caught.value).partition("\n  hint")[0]
 
 
 def test_machine_without_zig_and_pip_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

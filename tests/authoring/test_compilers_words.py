@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dataflare.authoring.templates import new_plugin
+from dataflare.authoring.building import build_plugin
+from dataflare.authoring.templates import kinds_of, new_plugin
+from dataflare.runtime.host import Host
 from dataflare.toolchain.guests import Guest, guest_of
 from dataflare.toolchain.javascript import JavaScriptDriver
 from dataflare.toolchain.python import PythonDriver, own_modules
-from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing
+from dataflare.toolchain.python_syntax import late_imports
+from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 
 NODE = pytest.mark.skipif(shutil.which("npm") is None, reason="there is no Node.js")
 
@@ -68,11 +74,76 @@ def test_tests_and_what_is_built_are_no_part_of_a_plugin(tmp_path: Path) -> None
 
 def test_unit_tests_in_python_that_fail_are_shown(tmp_path: Path) -> None:
     guest = python_plugin(tmp_path, "")
+    (guest.folder / "tests" / "test_plugin.py").unlink()
     (guest.folder / "tests" / "test_it.py").write_text("def test_it():\n    assert 1 == 2\n")
     with pytest.raises(BuildFailed, match="assert 1 == 2"):
         PythonDriver().unit_tests(guest)
     (guest.folder / "tests" / "test_it.py").write_text("def test_it():\n    assert 1 == 1\n")
     assert "1 passed" in PythonDriver().unit_tests(guest)
+
+
+@pytest.mark.parametrize("kind", kinds_of("python"))
+def test_unit_tests_that_new_writes_in_python_pass_natively(tmp_path: Path, kind: str) -> None:
+    new_plugin(tmp_path / "a b é" / "my-plugin", kind=kind, language="python")
+    folder = tmp_path / "a b é" / "my-plugin"
+    assert re.match(r"\d+ passed in ", PythonDriver().unit_tests(guest_of(folder)))
+    # An author may call the runner too, in the folder or in that of the tests.
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    assert " passed in " in run(command, cwd=folder / "tests")
+
+
+LATE = """from dataflare_plugin import Processor
+
+class A(Processor):
+    def process(self, record):
+        from csv import reader
+        def inner():
+            import json, own.deep as deep
+            from . import nothing
+        try:
+            import no_such_module
+        except ImportError:
+            return {"row": next(reader(["a,b"]))}
+"""
+
+
+def test_imports_within_functions_are_found_with_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(LATE)
+    (tmp_path / "deep.py").write_text("async def f():\n    from .. import above\n    from .near import b\nimport top\n")
+    found = late_imports({"plugin.py": str(tmp_path / "plugin.py"), "own/deep.py": str(tmp_path / "deep.py")})
+    assert {(each["name"], each["line"], each["module"]) for each in found} == {
+        ("plugin.py", 5, "csv"),
+        ("plugin.py", 5, "csv.reader"),
+        ("plugin.py", 7, "json"),
+        ("plugin.py", 7, "own.deep"),
+        ("plugin.py", 8, "nothing"),
+        ("plugin.py", 10, "no_such_module"),
+        ("own/deep.py", 2, "above"),
+        ("own/deep.py", 3, "own.near"),
+        ("own/deep.py", 3, "own.near.b"),
+    }
+
+
+def test_host_interface_that_a_function_imports_without_need_is_told_with_its_line(tmp_path: Path) -> None:
+    guest = python_plugin(tmp_path, "def process():\n    from dataflare_plugin import errors, http\n")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(
+        BuildFailed, match=r"^plugin\.py:2: it imports http, which plugin\.yaml does not list"
+    ) as caught:
+        PythonDriver().build(guest, tmp_path / "work")
+    assert caught.value.hint == "plugin.yaml: add http to `needs`"
+
+
+@pytest.mark.slow
+@pytest.mark.guests
+def test_imports_within_functions_work_in_a_component(tmp_path: Path) -> None:
+    new_plugin(tmp_path / "a", kind="processor", language="python")
+    (tmp_path / "a" / "plugin.py").write_text(LATE)
+    with Host() as host:
+        built, _ = build_plugin(tmp_path / "a", host)
+        with host.load(built.guest.output) as plugin:
+            started: Any = plugin.start()
+            assert started.process("{}") == '{"row":["a","b"]}'
 
 
 @NODE

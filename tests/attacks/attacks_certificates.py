@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import Field
 from securesystemslib.dsse import Envelope
 
 from arena import Arena, Mutation, Package, answers, attack, bystander, key
@@ -245,9 +246,18 @@ def statement_of_another_kind_as_a_certificate(arena: Arena) -> None:
         refused(arena, MalformedCertificate, package, envelope_bytes(envelope))
 
 
+class _AnyStatement(certificates._Statement):
+    type_: str = Field("", alias="_type")  # type: ignore[assignment]  # more than the real one takes
+
+
 MUTATIONS = [
     Mutation(f"{HERE}:_is_revoked", answers(False), ("certificate_by_a_key_that_was_revoked",)),
-    Mutation("dataflare.security.policy:Policy.certificate_needed", answers(None), ("plugin_without_a_certificate",)),
+    Mutation(
+        "dataflare.security.policy:Policy.certificate_needed",
+        answers(None),
+        ("plugin_without_a_certificate", "signature_as_a_certificate"),
+    ),
+    Mutation(f"{HERE}:_Statement", _AnyStatement, ("statement_of_another_kind_as_a_certificate",)),
     Mutation(f"{HERE}:_check_keys", answers(None), ("certificate_by_a_stranger", "certificate_that_was_changed")),
     Mutation(f"{HERE}:is_made_by", answers(True), ("certificate_that_was_changed",)),
     Mutation(

@@ -12,6 +12,7 @@ import wasmtime
 from arena import Arena, Mutation, answers, attack, bystander
 from attacks_arrow import survives
 from dataflare.engine.cache import Cache, Entry
+from dataflare.engine.compile_profile import CompileProfile
 from dataflare.engine.engine import Engine
 from dataflare.errors import UnsupportedComponent
 from dataflare.runtime.host import Host
@@ -60,8 +61,8 @@ def code_cut_between_its_check_and_its_use(arena: Arena) -> None:
         (folder / next(folder.glob("*.json")).with_suffix(".cwasm").name).symlink_to(folder / f"{'0' * 64}.cwasm")
 
     def run(harm) -> None:  # type: ignore[no-untyped-def]
-        def found(cache: Cache, key: str) -> Entry | None:
-            entry = real(cache, key)
+        def found(cache: Cache, key: str, contents: str = "") -> Entry | None:
+            entry = real(cache, key, contents)
             if entry is not None and harms:
                 harms.pop()()
             return entry
@@ -141,7 +142,13 @@ def destructor_that_is_a_components_function(arena: Arena) -> None:
     survives(run)
 
 
+def _trusting(_: Engine, profile: CompileProfile, entry: Entry, __: str) -> wasmtime.component.Component:
+    return wasmtime.component.Component.deserialize_file(profile.engine, entry.path)
+
+
 MUTATIONS = [
+    Mutation("dataflare.engine.engine:Engine._deserialize", _trusting, ("code_cut_between_its_check_and_its_use",)),
+    Mutation("dataflare.engine.cache:_UNUSABLE", (), ("cache_that_many_use_and_clear",)),
     Mutation(
         "dataflare.engine.reading.reflection:check_lowered",
         answers(None),

@@ -17,7 +17,7 @@ from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host
 from dataflare.security.access import Access
-from dataflare.security.policy import Policy
+from dataflare.security.policy import Policy, PolicyDocument
 from plugin_wat import RESULT
 
 POLICY: Mapping[str, Any] = {
@@ -375,7 +375,16 @@ def _by_name(bindings: Any, pipeline: Any, base_dir: Path, source: str) -> str:
     return str(pipeline.path.stem)
 
 
+class _Unbound(PolicyDocument):
+    """Does not ask which file a pipeline is."""
+
+    def _pipelines_are_bound(self) -> PolicyDocument:
+        return self
+
+
 MUTATIONS = [
+    Mutation(f"{SECURITY}.connectors:stat.S_ISREG", answers(True), ("pipe_in_place_of_an_input",)),
+    Mutation(f"{SECURITY}.policy:PolicyDocument", _Unbound, ("rule_for_a_pipeline_that_nobody_knows",)),
     Mutation(
         f"{SECURITY}.connectors:ConnectorFiles._find",
         anywhere,

@@ -147,6 +147,9 @@ def component_of_a_million_sections(arena: Arena) -> None:
 
 MUTATIONS = [
     Mutation(
+        "dataflare.security.trust:TrustPolicy._check_digests", answers(None), ("section_appended_to_a_revoked_file",)
+    ),
+    Mutation(
         "dataflare.security.manifest:read_raw",
         _first_manifest,
         ("manifest_moved_within_a_revoked_file", "manifests_length_written_in_more_bytes"),

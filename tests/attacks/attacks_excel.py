@@ -65,7 +65,7 @@ def excel_text_that_every_cell_shares(arena: Arena) -> None:
 def excel_rows_below_a_wide_header(arena: Arena) -> None:
     """Give a header 4,000 columns, and below it thousands of rows of one cell, so that a batch has all their nulls."""
     path = arena.folder / "rows.xlsx"
-    path.write_bytes(hostile_excel.wide(3000))
+    path.write_bytes(hostile_excel.wide(300))
 
     source = source_of("excel", path, max_expanded=hostile_excel.MOST)
     assert next(source.batches()).num_rows < 200
@@ -92,8 +92,9 @@ def excel_parts_larger_than_they_say(arena: Arena) -> None:
 def excel_sizes_that_are_not_so(arena: Arena) -> None:
     """Say of a sheet with two rows that it has a million of 16,384 columns, and number its second row 10**9."""
     sheet = f'<dimension ref="A1:XFD1048576"/><sheetData><row r="1">{hostile_excel.HEADER}</row>'
-    far = '<row r="1000000000"><c><v>1</v></c></row></sheetData>'
-    refused(arena, lambda: hostile_excel.workbook(sheet + far), says="has more than 1048576 rows")
+    for number in (2**20 + 1, 10**9):
+        far = f'<row r="{number}"><c><v>1</v></c></row></sheetData>'
+        refused(arena, lambda far=far: hostile_excel.workbook(sheet + far), says="has more than 1048576 rows")  # type: ignore[misc]
     path = arena.folder / "rows.xlsx"
     path.write_bytes(hostile_excel.workbook(f"{sheet}<row>{hostile_excel.NUMBER}</row></sheetData>"))
     assert read("excel", path).to_pydict() == {"a": [1]}
@@ -153,14 +154,36 @@ def _as_openpyxl_has_them(sheet: Any) -> Iterator[tuple[int, dict[int, Any]]]:
         yield number, {place: {"value": each.value, "data_type": each.data_type} for place, each in cells.items()}
 
 
+def _numbered_anew(sheet: Any) -> Iterator[tuple[int, dict[int, Any]]]:
+    """Lets a row that is far away be the next one, so that nothing takes long."""
+    for number, (_, cells) in enumerate(_ROWS_OF(sheet), start=1):
+        yield number, cells
+
+
 def _in_this_process(_: str, file: IO[bytes], request: Mapping[str, Any], **__: Any) -> Iterator[Any]:
     """Read without a limit of memory or time."""
     with mock.patch.object(excel_sheet, "limit_time"):
         yield from excel_sheet.read_sheet(file, request)
 
 
+_ROWS_OF: Final = excel_sheet._rows_of
 READER: Final = "dataflare.pipeline.reading.excel_reader"
 MUTATIONS = [
+    Mutation(
+        f"{READER}:read_confined",
+        _in_this_process,
+        ("excel_rows_below_a_wide_header",),
+        also={"dataflare.pipeline.reading.excel_sheet:_CELL_BYTES": 0},
+    ),
+    Mutation(
+        f"{READER}:read_confined",
+        _in_this_process,
+        ("excel_sizes_that_are_not_so",),
+        also={
+            "dataflare.pipeline.reading.excel_sheet:_MOST_ROWS": 2**40,
+            "dataflare.pipeline.reading.excel_sheet:_rows_of": _numbered_anew,
+        },
+    ),
     Mutation(
         "dataflare.pipeline.reading.excel_sheet:_rows_of",
         _as_openpyxl_has_them,

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from arena import Arena, Mutation, answers, attack
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_network import NetworkTransport
+from dataflare.capabilities.http_transport import Outgoing
 from dataflare.capabilities.secrets import SecretStore
 from dataflare.grants import HttpGrant
 from dataflare.wit_types.http import Request
@@ -194,7 +196,21 @@ def header_in_another_spelling(arena: Arena) -> None:
 
 
 NETWORK = "dataflare.capabilities.http_network"
+
+
+def _any_idle(transport: NetworkTransport, outgoing: Outgoing) -> Any:
+    kept = transport._idle.get((outgoing.url.origin, outgoing.addresses))
+    return kept.pop() if kept else None
+
+
 MUTATIONS = [
+    Mutation(
+        f"{NETWORK}:NetworkTransport._take",
+        _any_idle,
+        ("response_that_comes_late",),
+        # Looked at once more before it is asked.
+        also={f"{NETWORK}:_Stream._was_told": answers(False)},
+    ),
     Mutation(
         f"{NETWORK}:_Link.is_clean",
         property(lambda link: link.connection.is_available()),

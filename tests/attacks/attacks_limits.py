@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -266,7 +266,10 @@ def arrow_stream_that_lies(arena: Arena) -> None:
     for damaged in (good[: len(good) // 2], good.replace(b"\x08\x00\x00\x00", b"\xff\xff\xff\x7f"), b"\xff" * 64):
         made = unpacking(damaged)
         plugin = arena.load(made.binary)
-        arena.answers_with("malformed", plugin, made, "batches#from-arrow")
+        try:
+            arena.answers_with("malformed", plugin, made, "batches#from-arrow")
+        except pa.ArrowException as error:
+            raise AssertionError("Arrow itself has read it") from error
         plugin.close()
 
 
@@ -409,6 +412,12 @@ def shutdown_that_never_ends(arena: Arena) -> None:
     arena.assert_denied(capability="limits", object="limit:call_timeout_s")
 
 
+def _by_arrow(source: Any, *_: Any, **__: Any) -> Iterator[Any]:
+    reader = pa.ipc.open_stream(source._data)
+    yield reader.schema
+    yield from reader
+
+
 def _four_times(store: Any, memory_bytes: int, *most: int) -> None:
     _LIMITER(store, memory_bytes, *(4 * each for each in most))
 
@@ -446,6 +455,7 @@ def _any_output(instance: Instance, component: Any, functions: Any, limits: Limi
 
 
 MUTATIONS = [
+    Mutation("dataflare.data.ipc:_decoded", _by_arrow, ("arrow_stream_that_lies",)),
     Mutation("dataflare.engine.compile_profile:CompileProfile.set_fuel", _fuel, ("loop_that_is_counted",)),
     Mutation(
         "dataflare.engine.native.memories:MemoryBudget.__init__",

@@ -327,7 +327,7 @@ MUTATIONS = [
     Mutation(
         "dataflare.runtime.worlds:mismatches",
         answers([]),
-        ("import_of_something_unknown", "import_of_another_type"),
+        ("import_of_something_unknown", "import_of_another_type", "import_of_the_engines_own"),
     ),
     Mutation("dataflare.engine.cache:Cache._make", answers(None), ("compiled_code_from_a_shared_folder",)),
     Mutation("dataflare.engine.cache:_is_recorded", answers(True), ("compiled_code_that_was_exchanged",)),

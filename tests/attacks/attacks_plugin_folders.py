@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -232,7 +233,7 @@ def lock_nested_without_end(arena: Arena) -> None:
     """Nest a lock of packages until the parser gives up, when a bill of materials is made of it."""
     folder = _plugin(arena, "rust")
     (folder / "Cargo.lock").write_text("a = " + "[" * 100_000)
-    arena.raises_any(ConfigError, lambda: bill_of_materials(guest_of(folder)))
+    arena.raises(ConfigError, lambda: bill_of_materials(guest_of(folder)), says="is not a lock of cargo")
 
 
 @attack("files-in")
@@ -253,6 +254,18 @@ def _link(path: Path, to: str) -> None:
 
 
 MUTATIONS: Final = [
+    Mutation("dataflare.toolchain.c:_argument", lambda _, path: path.name, ("options_as_the_names_of_sources",)),
+    Mutation(
+        "dataflare.toolchain.python:_check_syntax",
+        answers(None),
+        ("sources_that_pythons_compiler_gives_up_at",),
+    ),
+    Mutation("dataflare.toolchain.guests:real_path", Path.resolve, ("folder_that_is_a_link_to_itself",)),
+    Mutation(
+        "dataflare.toolchain.materials:_of_cargo",
+        lambda lock: tomllib.loads(lock.read_text()),
+        ("lock_nested_without_end",),
+    ),
     Mutation(
         "dataflare.toolchain.store:read_file",
         answers(b""),

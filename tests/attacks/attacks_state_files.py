@@ -11,13 +11,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from arena import Arena, Mutation, answers, attack
 from attacks_terminal import shown
 from dataflare.capabilities import sqlite_state
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.sqlite_state import SqliteStateStore
 from dataflare.cli import app as application
+from dataflare.cli import state
 from dataflare.cli.conformance_common import known_failures
+from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.run_errors import StateError
@@ -165,7 +169,22 @@ def _no_number(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
 
 
+class _AnySource(state._Source):
+    sequence: int
+    rows: int
+
+
+class _AnyExport(state._Export):
+    sources: list[_AnySource]  # type: ignore[assignment]  # more than the real one takes
+
+
 MUTATIONS = [
+    Mutation("dataflare.cli.state:_Export", _AnyExport, ("counts_that_are_imported",)),
+    Mutation(
+        "dataflare.documents.reader:_parse",
+        lambda text, name, _: Document(name, yaml.unsafe_load(text), {}),
+        ("known_failures_that_yaml_stumbles_over",),
+    ),
     Mutation("dataflare.pipeline.pipeline_state:_FAR_S", math.inf, ("nonsense_in_the_state_of_a_pipeline",)),
     Mutation("dataflare.cli.state:schema_from_text", answers(None), ("nonsense_in_the_state_of_a_pipeline",)),
     Mutation(

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.text import Text
 
 from arena import Arena, Mutation, answers, attack, bystander, key
 from cli_terminal import FAKE, HOSTILE, Terminal, assert_harmless
@@ -292,7 +293,19 @@ def _raw_json(document: Any, **_: Any) -> str:
     return _dumps(document, ensure_ascii=False)
 
 
+def _as_long_as_it_was(descriptor: int, _: int) -> bytes:
+    return b"" if os.lseek(descriptor, 0, os.SEEK_CUR) else _READ(descriptor, 1)
+
+
+def _with_markup(*parts: Any) -> Text:
+    joined = "".join(each if isinstance(each, str) else each[0] for each in parts)
+    return Text.from_markup(joined.removesuffix("[/]"))
+
+
+_READ = os.read
 MUTATIONS = [
+    Mutation("dataflare.user_files:os.read", _as_long_as_it_was, ("file_that_grows_while_it_is_read",)),
+    Mutation("dataflare.cli.output:Text.assemble", _with_markup, ("markup_in_a_description",)),
     Mutation(
         "dataflare.cli.state_files:gather_variables",
         _with_environment,

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Final
 
-from arena import Arena, Mutation, attack
+from arena import Arena, Mutation, answers, attack
 from attacks_arrow import survives
 from attacks_parquet import MOST_GROWN_BYTES, memory_bytes
 from dataflare.pipeline.run_errors import DataError
@@ -64,7 +64,8 @@ def zstd_window_of_gigabytes(arena: Arena) -> None:
 def record_that_does_not_end(arena: Arena) -> None:
     """Compress 400 MiB without a line end, as one record of CSV, one line of JSON, and one name in a header."""
     endless = gzip.compress(b"x" * (400 * MIB), 1)
-    refused(arena, "rows.csv.gz", gzip.compress(b"a\n") + endless, says="longer than max_record")
+    longer = gzip.compress(b"x" * (48 * MIB), 1)
+    refused(arena, "rows.csv.gz", gzip.compress(b"a\n") + longer, says="longer than max_record")
     refused(arena, "rows.jsonl.gz", gzip.compress(b'{"a":"') + endless, says="longer than max_line")
     refused(arena, "rows.csv.gz", endless, says="longer than max_record")
 
@@ -85,6 +86,7 @@ def name_of_megabytes_in_an_error(arena: Arena) -> None:
 
 READING: Final = "dataflare.pipeline.reading"
 MUTATIONS = [
+    Mutation(f"{READING}.csv_reader:parse_size", answers(2**28), ("record_that_does_not_end",)),
     Mutation(f"{READING}.compression:_XZ_BYTES", 2**40, ("xz_dictionary_of_gigabytes",)),
     Mutation(f"{READING}.csv_reader:MAX_COLUMNS", 2**40, ("header_of_too_many_names",)),
     Mutation("dataflare.pipeline.run_errors:cut", lambda text: text, ("name_of_megabytes_in_an_error",)),

@@ -189,13 +189,16 @@ def _compile(guest: Guest, files: Iterable[Path], work: Path, options: list[str]
     """Compile files each on its own, so that the first error is that of a file of the plugin's."""
     objects: list[str | Path] = []
     for path in files:
-        said = str(path.relative_to(guest.folder) if path.is_relative_to(guest.folder) else path)
-        if said.startswith(("-", "@")):  # it would be an option, or name a file of options
-            said = f"./{said}"
         target = work / f"{len(objects)}-{path.name}.o"
-        run_zig(guest, [*_COMPILERS[path.suffix], *options, *_includes(guest), said, "-o", target])
+        run_zig(guest, [*_COMPILERS[path.suffix], *options, *_includes(guest), _argument(guest, path), "-o", target])
         objects.append(target)
     return objects
+
+
+def _argument(guest: Guest, path: Path) -> str:
+    """Name a file for the compiler, which must not take the name for an option, or for a file of options."""
+    named = str(path.relative_to(guest.folder) if path.is_relative_to(guest.folder) else path)
+    return f"./{named}" if named.startswith(("-", "@")) else named
 
 
 def tools() -> str:

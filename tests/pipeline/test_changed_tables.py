@@ -79,7 +79,7 @@ def test_a_run_that_goes_on_after_rows_of_a_dropped_table_is_refused(copying, op
         with pytest.raises(NodeFailed) as caught:
             made.run()
         for error in (problem, caught.value):
-            assert "destination 'out' lacks the rows before it: the table 't' was dropped or renamed" in str(error)
+            assert "destination 'out' lacks the rows before it: the dataset 't' was dropped or renamed" in str(error)
             assert "--full-refresh" in error.hint
         assert made.tables() == before
     made.run(full_refresh=True)

@@ -30,6 +30,7 @@ ALL = "DATAFLARE_CHAOS" in os.environ
 ROWS = 2_000
 RANDOM = 30 if ALL else 2
 MOST_TRIES = 20 * RANDOM
+pytestmark = pytest.mark.timeout(6 * 3600 if ALL else 900)  # all points are hundreds of runs
 SOURCE = """
   in: {connector: sql, database: events, read: events, mode: incremental, cursor: at}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,29 @@ def test_runs_that_die_anywhere_write_each_row_once(tmp_path, seed):
             deaths += 1
     assert 0 < deaths < 40
     assert sorted(table.kept) == list(range(100))
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("interval", [1, 10, 40])
+def test_parts_that_are_read_again_have_at_most_one_interval_of_rows(tmp_path, seed, interval):
+    dice, table = random.Random(seed), Table(Clock(), keeps_token=True)
+    for _ in range(6):
+        clock = Clock(dies_at=dice.randint(1, 60))
+        table.clock, source = clock, Source(300, clock=clock, seed=dice.random())  # type: ignore[arg-type]
+        with StateFile(tmp_path / "state", pipeline="test") as file:
+            before = 0 if (kept := file.node("in")) is None else kept.rows
+            with suppress(Crash):
+                run(numbers_pipeline(tmp_path, CHAIN, rows=interval), host=Host(source, first=table), state=file)
+            kept = file.node("in")
+        assert kept is not None
+        given = sum(len(each.given) for each in source.instances)
+        assert given - (kept.rows - before) <= interval
+
+
+def test_parts_read_no_more_rows_than_the_limit_of_a_run(tmp_path):
+    source = Source(3_000)
+    run_once(tmp_path, source, Table(Clock(), keeps_token=True), limits=StopLimits(max_rows=4))
+    assert sum(len(each.given) for each in source.instances) == 4
 
 
 def test_run_that_stops_at_a_limit_goes_on(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from checkpoint_kit import Clock, Numbers, Table, numbers_pipeline
 from dataflare.pipeline.plan import NodePlan, PipelinePlan, plan_pipeline
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import build_specification
 from dataflare.pipeline.state_file import StateFile
@@ -30,6 +31,15 @@ class Planning(Table):
     def plan(self, target: Target) -> list[PlannedChange]:
         self.called("plan")
         return [PlannedChange(target.dataset, "create", f"{len(target.schema)} columns")]
+
+
+class Dropped(Table):
+    """A table that somebody may have dropped."""
+
+    drops = False
+
+    def plan(self, target: Target) -> list[PlannedChange]:
+        return [PlannedChange(target.dataset, "create", "out")] if self.drops else []
 
 
 class Counted(Numbers):
@@ -123,6 +133,44 @@ def copy(folder: Path, contract: str = "evolve") -> Any:
         "out": {"connector": "csv", "write": "out.csv", "input": "in"},
     }
     return build_specification({"name": "test", "nodes": nodes}, folder=folder)
+
+
+def test_plan_and_run_refuse_to_go_on_where_a_plugin_would_make_its_dataset_anew(tmp_path):
+    nodes = CHAIN.split("\n")[0] + "\n  out: {plugin: first.wasm, input: in, destination: {mode: %s}}\n"
+    table = Dropped(Clock(), keeps_token=False)
+
+    def host(count: int) -> Any:
+        return FakeHost(source=Counted(Clock(), count, chunk=5, transaction=1, modes="incremental"), first=table)
+
+    def once(count: int, mode: str = "append", **more: Any) -> Any:
+        with StateFile(tmp_path / "state", pipeline="test") as file:
+            return run(numbers_pipeline(tmp_path, nodes % mode), host=host(count), state=file, **more)
+
+    once(20)
+    once(25)
+    table.drops, table.kept = True, []
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        (planned,) = plan_pipeline(numbers_pipeline(tmp_path, nodes % "append"), host(30), file).problems
+    with pytest.raises(NodeFailed) as caught:
+        once(30)
+    for error in (planned, caught.value):
+        assert "destination 'out' lacks the rows before it: the dataset 'out' was dropped or renamed" in str(error)
+        assert "--full-refresh" in error.hint
+    assert table.kept == []
+    once(30, full_refresh=True)
+    assert table.kept == list(range(30))
+    once(31, "replace")
+
+
+def test_plugin_may_make_its_dataset_late_while_there_were_no_rows(tmp_path):
+    table = Dropped(Clock(), keeps_token=False)
+    table.drops = True
+    nodes = CHAIN.split("\n")[0] + "\n  out: {plugin: first.wasm, input: in}\n"
+    for count in (0, 0, 5):
+        source = Counted(Clock(), count, chunk=5, transaction=1, modes="incremental")
+        with StateFile(tmp_path / "state", pipeline="test") as file:
+            run(numbers_pipeline(tmp_path, nodes), host=FakeHost(source=source, first=table), state=file)
+    assert table.kept == list(range(5))
 
 
 def test_plan_compares_columns_with_those_of_the_last_run(tmp_path):

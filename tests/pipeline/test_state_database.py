@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
 from database_kit import Database
 from dataflare.capabilities.state import imports
+from dataflare.cli.state_files import find_state, open_state
 from dataflare.errors import ConfigError
+from dataflare.pipeline import state_database
 from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.run_history import recorded_runs
@@ -68,6 +71,27 @@ def test_second_run_at_once_is_refused_and_another_pipeline_is_not(url):
             StateDatabase(url, pipeline="test")
         StateDatabase(url, pipeline="other" * 12).close()
     StateDatabase(url, pipeline="test").close()
+
+
+def test_state_is_looked_for_and_opened_in_one_session(tmp_path, url, monkeypatch):
+    sessions = []
+    connect = state_database._Session.__init__
+
+    def count(self: Any, *arguments: Any) -> None:
+        sessions.append(self)
+        connect(self, *arguments)
+
+    monkeypatch.setattr(state_database._Session, "__init__", count)
+    made = numbers_pipeline(tmp_path, CHAIN)
+    assert find_state(made, url) is None
+    with pytest.raises(StateError, match="there is no state of pipeline 'test'"):
+        open_state(made, url, create=False)
+    open_state(made, url).close()
+    for find in (find_state, partial(open_state, create=False)):
+        found = find(made, url)
+        assert found is not None
+        found.close()
+    assert len(sessions) == 5
 
 
 def test_server_that_crashes_ends_the_run_and_the_next_one_continues(tmp_path, url, postgres):

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from dataflare.capabilities.metrics import MemoryMetrics
-from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Target
+from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, PlannedChange, Target
 from dataflare.runtime.results import PluginStats, Report
 from dataflare.security.admission import Admission, AdmittedPipeline
 from dataflare.security.pipelines import PipelineFile
@@ -143,6 +143,9 @@ class FakeDestination(FakePlugin):
 
     def abilities(self) -> frozenset[str]:
         return frozenset({"append", "replace", "merge"})
+
+    def plan(self, target: Target) -> list[PlannedChange]:
+        return []
 
     def open(self, target: Target, *, pipeline: str, run: str, generation: int) -> None:
         self.called("open")

@@ -12,7 +12,7 @@ from dataflare.cli.figures import byte_count, count
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, write_json
 from dataflare.cli.screen import stdout
-from dataflare.cli.state_files import StateOption, has_state, keeps_state, open_state
+from dataflare.cli.state_files import StateOption, find_state, keeps_state
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
 from dataflare.pipeline.plan import NodePlan, PipelinePlan, plan_pipeline
 from dataflare.pipeline.specification import load_specification
@@ -48,9 +48,9 @@ def command(
         specification = load_specification(pipeline, variables=variables)
         host = stack.enter_context(Host(cache_dir=compiled_folder(cache_dir), security=security))
         keeps = state is not None or keeps_state(specification)
-        kept = None
-        if keeps and has_state(specification, state):
-            kept = stack.enter_context(open_state(specification, state, create=False))
+        kept = find_state(specification, state) if keeps else None
+        if kept is not None:
+            stack.enter_context(kept)
         plan = plan_pipeline(specification, host, kept, keeps_state=keeps)
     if as_json:
         problems = [error_json(each) for each in plan.problems]

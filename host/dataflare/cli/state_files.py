@@ -18,11 +18,11 @@ from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.pipeline_state import PipelineState
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.specification import Specification, load_specification
-from dataflare.pipeline.state_database import StateDatabase, has_state_database, is_state_url
+from dataflare.pipeline.state_database import StateDatabase, find_state_database, is_state_url
 from dataflare.pipeline.state_file import StateFile, default_place
 from dataflare.user_files import as_path
 
-__all__ = ["PipelineFile", "StateOption", "has_state", "keeps_state", "open_state", "opened_state", "time_text"]
+__all__ = ["PipelineFile", "StateOption", "find_state", "keeps_state", "open_state", "opened_state", "time_text"]
 
 PipelineFile: TypeAlias = Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)]
 StateOption: TypeAlias = Annotated[
@@ -53,16 +53,13 @@ def keeps_state(specification: Specification) -> bool:
     return False
 
 
-def has_state(specification: Specification, place: str | None) -> bool:
-    """Whether a pipeline has a state; `place` as in `open_state`.
-
-    Raises:
-        ConfigError: The place is a wrong URL.
-        StateError: The database cannot be reached.
-    """
+def find_state(specification: Specification, place: str | None) -> PipelineState | None:
+    """Open the state of a pipeline; `None` where it has none. Otherwise as `open_state`."""
+    name = specification.pipeline.name
     if is_state_url(place):
-        return has_state_database(place, pipeline=specification.pipeline.name, password=_password())
-    return os.path.lexists(_file(specification, place))
+        return find_state_database(place, pipeline=name, password=_password())
+    file = _file(specification, place)
+    return StateFile(file, pipeline=name) if os.path.lexists(file) else None
 
 
 def open_state(specification: Specification, place: str | None, *, create: bool = True) -> PipelineState:
@@ -78,7 +75,9 @@ def open_state(specification: Specification, place: str | None, *, create: bool 
         StateError: It cannot be opened, a run has it, or it is absent and not made.
     """
     name = specification.pipeline.name
-    if not create and not has_state(specification, place):
+    if not create:
+        if (found := find_state(specification, place)) is not None:
+            return found
         if is_state_url(place):
             what = f"{place}: there is no state of pipeline {name!r}"
         else:

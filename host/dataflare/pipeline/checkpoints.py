@@ -27,7 +27,7 @@ from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.pipeline_state import Checkpoint, NodeState, PipelineState
 from dataflare.pipeline.run_errors import StateError
 
-__all__ = ["NO_POSITION", "NO_STATE", "Checkpoints", "Position", "table_is_gone"]
+__all__ = ["NO_POSITION", "NO_STATE", "Checkpoints", "Position", "dataset_is_gone"]
 
 _FULL_REFRESH: Final = "start again with --full-refresh"
 NO_POSITION: Final = "the source gives no position: a run that stops is repeated from the start"
@@ -133,6 +133,11 @@ class Checkpoints:
     def resumed(self) -> bool:
         """Whether the read continues from a checkpoint."""
         return self._read is not None and self._read.resumed
+
+    @property
+    def goes_on_after_rows(self) -> bool:
+        """Whether the read continues, and there were rows before, which destinations have to have."""
+        return self.resumed and self._read is not None and self._read.kept.rows > 0
 
     @property
     def start(self) -> tuple[str, int]:
@@ -278,8 +283,8 @@ class Checkpoints:
             StateError: It has other rows than the state file says.
         """
         position = self._position(writer, token, mode) if keeps_token and not self._fresh else Position()
-        if created and mode != "replace" and (self.resumed or position.drop_until is not None):
-            raise table_is_gone(self.node, self.start[1], writer, created)
+        if created and mode != "replace" and (self.goes_on_after_rows or position.drop_until is not None):
+            raise dataset_is_gone(self.node, self.start[1], writer, created)
         if position.drop_until is None:
             self.caught_up(writer)
         return position
@@ -386,12 +391,12 @@ class Checkpoints:
         )
 
 
-def table_is_gone(node: str, sequence: int, writer: str, table: str) -> StateError:
-    """The error of a source that goes on after rows which no table has any more."""
+def dataset_is_gone(node: str, sequence: int, writer: str, dataset: str) -> StateError:
+    """The error of a source that goes on after rows which no dataset or table has any more."""
     return StateError(
         f"node {node!r} goes on from checkpoint {sequence}, and destination {writer!r} lacks the rows before it: the "
-        f"table {table!r} was dropped or renamed",
-        hint=f"{_FULL_REFRESH}, or put the table back",
+        f"dataset {dataset!r} was dropped or renamed",
+        hint=f"{_FULL_REFRESH}, or put it back",
     )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dataflare.data.columns import no_rows
 from dataflare.errors import PluginError
-from dataflare.pipeline.checkpoints import Checkpoints, Position
+from dataflare.pipeline.checkpoints import Checkpoints, Position, dataset_is_gone
 from dataflare.pipeline.dataset_models import ReadModel, WriteModel
 from dataflare.pipeline.divided_source import DividedSource, is_divided
 from dataflare.pipeline.guarantees import Promise, of_destination
@@ -32,6 +32,7 @@ from dataflare.runtime.datasets import (
     PlannedChange,
     ReadProgress,
     Selection,
+    Target,
 )
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.source import MAX_ROWS, Source
@@ -347,6 +348,22 @@ class DatasetWriter:
     def _flush(self) -> bool:
         return self._retries.call(self._plugin.flush, self._token)
 
+    def _require_dataset(self, target: Target) -> None:
+        """Refuse to go on where the destination would make the dataset anew.
+
+        Raises:
+            StateError: The dataset that had the rows before is gone.
+        """
+        points = self._checkpoints
+        if points is None or not points.goes_on_after_rows or target.mode == "replace":
+            return
+        try:
+            planned = self._retries.call(partial(self._plugin.plan, target))
+        except PluginError:
+            return  # what it would refuse, it refuses when it is opened
+        if any(each.kind == "create" for each in planned):
+            raise dataset_is_gone(points.node, points.start[1], self._node, str(target.dataset))
+
     def _note_changes(self) -> None:
         goes_on = self._checkpoints is not None and self._checkpoints.resumed
         # An empty table is worth a word only where not all rows come again.
@@ -359,6 +376,7 @@ class DatasetWriter:
     def _begin(self, schema: pa.Schema) -> None:
         target = self._options.target(self._dataset, schema)
         pipeline = f"{self._pipeline}/{self._node}"
+        self._require_dataset(target)
         begin = partial(self._plugin.open, target, pipeline=pipeline, run=uuid.uuid4().hex, generation=time.time_ns())
         token = self._retries.call(begin)
         self._open = True

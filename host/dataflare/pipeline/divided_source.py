@@ -44,6 +44,8 @@ MOST_PARTS: Final = 64
 _MARK: Final = b"dataflare:divided:1\n"
 _WAITING: Final = 2
 """How many chunks of a part wait to be taken."""
+_FEWEST: Final = 16
+"""A part asks for this share of its rows at least, though others have taken most: few rows a call cost too much."""
 _Selected: TypeAlias = Selection | DatasetName | None
 
 
@@ -82,8 +84,9 @@ def is_divided(state: bytes | None) -> bool:
 class DividedSource:
     """A source that reads the parts of one dataset at the same time, in as many threads.
 
-    Rows of one part keep their order; those of different parts come as they are read. One thread at a time, but for
-    `interrupt` and `halt`.
+    Rows of one part keep their order; those of different parts come as they are read. All parts together read ahead no
+    more rows than the last `read` allowed, so that a run that dies has not read more than it would of one part. One
+    thread at a time, but for `interrupt` and `halt`.
 
     Args:
         first: The source; it divides the read, and reads the first part.
@@ -125,6 +128,8 @@ class DividedSource:
         self._idle: set[int] = set()
         self._moved = threading.Condition()
         self._until: deque[_Division] = deque()
+        self._taken = self._claimed = self._allowed = 0
+        """Rows of all parts: what `read` has returned, what is read or being read, and what may be."""
         self._halted = threading.Event()
         self._threads: list[threading.Thread] = []
         self._items: Channel[tuple[int, ReadProgress | BaseException]] = Channel(_WAITING)
@@ -201,12 +206,16 @@ class DividedSource:
         """
         at = self._division.at
         if not all(each.ended for each in at):
+            with self._moved:
+                self._allowed = self._taken + max_rows
+                self._moved.notify_all()
             number, found = self._items.get()
             if isinstance(found, BaseException):
                 raise found
             match found:
                 case Chunk():
                     at[number].rows += found.rows.num_rows
+                    self._taken += found.rows.num_rows
                     self._take_state(number, found.state)
                     return Chunk(found.dataset, found.rows, self._state())
                 case NewSchema():
@@ -297,9 +306,11 @@ class DividedSource:
                 if not schema.equals(self._schema):
                     self._items.put((number, NewSchema(self._name, schema)))
             while not read.ended:
-                progress = self._retries.call(plugin.read, self._wait_for_turn(number, read))
-                if isinstance(progress, Chunk):
-                    read.rows += progress.rows.num_rows
+                claimed = self._wait_for_turn(number, read)
+                progress = self._retries.call(plugin.read, claimed)
+                rows = progress.rows.num_rows if isinstance(progress, Chunk) else 0
+                read.rows += rows
+                self._give_back(claimed - rows)
                 if isinstance(progress, Chunk | Idle):
                     read.state = progress.state or read.state
                 read.ended = isinstance(progress, Ended)
@@ -316,7 +327,7 @@ class DividedSource:
             self._items.put((number, error))
 
     def _wait_for_turn(self, number: int, read: _Position) -> int:
-        """Wait at an expected barrier for the other parts. Returns how many rows may be read.
+        """Wait at an expected barrier for the other parts, and for rows that may be read. Returns how many to read.
 
         Raises:
             Stopped: `halt` was called.
@@ -325,11 +336,27 @@ class DividedSource:
             while not self._halted.is_set():
                 until = self._until[0].at[number] if self._until else None
                 if until is None or until.ended:
-                    return self._most_rows
-                if read.state != until.state:
-                    return max(1, min(self._most_rows, until.rows - read.rows))
+                    most = self._most_rows
+                elif read.state != until.state:
+                    most = max(1, until.rows - read.rows)
+                else:
+                    most = 0
+                if claimed := min(most, self._share()):
+                    self._claimed += claimed
+                    return claimed
                 self._moved.wait()
         raise Stopped
+
+    def _share(self) -> int:
+        """How many of the rows that may be read are for a part that asks now: the others need some too."""
+        left, parts = self._allowed - self._claimed, len(self._reading)
+        return max(0, min(self._most_rows, left, max(left // parts, self._most_rows // (_FEWEST * parts), 1)))
+
+    def _give_back(self, rows: int) -> None:
+        """Let other parts read rows that a part was allowed to, and did not have."""
+        with self._moved:
+            self._claimed -= rows
+            self._moved.notify_all()
 
 
 def _text(data: bytes | None) -> str | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from dataflare.data.roles import roles_of
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.pipeline.checkpoint_groups import obstacle_of
-from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, table_is_gone
+from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, dataset_is_gone
 from dataflare.pipeline.column_roles import ColumnRoles, RolesModel
 from dataflare.pipeline.databases.destination import EMPTIED, SqlDestination
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
@@ -312,16 +312,22 @@ class _Planning:
             finally:
                 plugin.close()
         if goes_on is not None and any(each.kind == "create" for each in made.changes):
-            raise table_is_gone(*goes_on, name, node.table.table)
+            raise dataset_is_gone(*goes_on, name, node.table.table)
         return made
 
-    def _goes_on(self, node: SqlWrite) -> tuple[str, int] | None:
-        """Find the source of a node's rows and the checkpoint that it goes on from; `None` for the beginning."""
+    def _goes_on(self, node: PluginNode | SqlWrite) -> tuple[str, int] | None:
+        """Find the source of a node's rows and the checkpoint that it goes on from; `None`: no rows were before."""
         source = node.input_name
+        assert source is not None
         while (above := self._specification.pipeline.nodes[source].input_name) is not None:
             source = above
         kept = None if self._state is None else self._state.node(source)
-        if kept is None or source not in self._nodes or self._nodes[source].position in ("", _BEGINNING):
+        if (
+            kept is None
+            or not kept.rows
+            or source not in self._nodes
+            or self._nodes[source].position in ("", _BEGINNING)
+        ):
             return None
         return source, kept.checkpoint.sequence
 
@@ -342,6 +348,9 @@ class _Planning:
             target = _with_operation(options.target(default, schema), options)
             made.key = target.key
             made.changes = plugin.plan(target)
+            creates = any(each.kind == "create" for each in made.changes)
+            if creates and target.mode != "replace" and (goes_on := self._goes_on(node)) is not None:
+                raise dataset_is_gone(*goes_on, name, shown)
         return made, abilities
 
     def _hold(self, made: NodePlan, node: PluginNode | SqlRead, schema: pa.Schema) -> None:

@@ -28,7 +28,7 @@ from dataflare.pipeline.databases.connection import Connection, quoted
 from dataflare.pipeline.pipeline_state import TABLES, VERSION, Damaged, PipelineState, check_pipeline
 from dataflare.pipeline.run_errors import DatabaseError, StateError
 
-__all__ = ["StateDatabase", "has_state_database", "is_state_url"]
+__all__ = ["StateDatabase", "find_state_database", "is_state_url"]
 
 T = TypeVar("T")
 
@@ -65,19 +65,16 @@ def is_state_url(place: str | None) -> TypeGuard[str]:
     return place is not None and place.startswith(_URLS)
 
 
-def has_state_database(url: str, *, pipeline: str, password: str | None = None) -> bool:
-    """Whether a database has the state of a pipeline.
+def find_state_database(url: str, *, pipeline: str, password: str | None = None) -> StateDatabase | None:
+    """Open the state of a pipeline; `None` where the database has none. As `StateDatabase`, with one connection."""
+    try:
+        return StateDatabase(url, pipeline=pipeline, password=password, create=False)
+    except _NoState:
+        return None
 
-    Raises:
-        ConfigError: It is not the URL of a PostgreSQL database.
-        StateError: The database cannot be reached.
-    """
-    with _translated():
-        session = _Session(_grant(url), password)
-        try:
-            return session.has_schema(_schema(pipeline))
-        finally:
-            session.close()
+
+class _NoState(Exception):
+    """The database has no state of the pipeline."""
 
 
 class StateDatabase(PipelineState):
@@ -87,6 +84,7 @@ class StateDatabase(PipelineState):
         url: `postgresql://USER@HOST:PORT/NAME`, without a password.
         pipeline: The pipeline's name; its schema, `dataflare_NAME`, is made where it is absent.
         password: The password; `None` for none.
+        create: Whether its schema is made; else it must be there, as `find_state_database` looks.
 
     Attributes:
         plugins: The state of the plugins themselves.
@@ -98,7 +96,7 @@ class StateDatabase(PipelineState):
 
     _ROW = "ctid"
 
-    def __init__(self, url: str, *, pipeline: str, password: str | None = None) -> None:
+    def __init__(self, url: str, *, pipeline: str, password: str | None = None, create: bool = True) -> None:
         grant, schema = _grant(url), _schema(pipeline)
         self.place = f"{grant.shown}, schema {schema}"
         self._lock = Lock()
@@ -106,6 +104,8 @@ class StateDatabase(PipelineState):
             self._session = _Session(grant, password)
         try:
             with _translated():
+                if not create and not self._session.has_schema(schema):
+                    raise _NoState
                 self._prepare(schema, pipeline)
         except BaseException:
             self._session.close()

@@ -8,9 +8,11 @@ beside it, which is released when its process dies.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,14 +30,17 @@ from dataflare.user_files import as_path
 __all__ = ["FOLDER", "StateFile", "default_place"]
 
 T = TypeVar("T")
+_log = logging.getLogger("dataflare.pipeline")
 
 FOLDER: Final = ".dataflare"
 """The folder beside a pipeline's file that has its state, unless another file is named."""
 _DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY_S: Final = 10.0
 _TYPES: Final = {"blob": "BLOB", "integer": "INTEGER", "real": "REAL", "serial": "INTEGER PRIMARY KEY AUTOINCREMENT"}
-_MOST_CHECKED_BYTES: Final = 2**25
-"""Up to this size, all pages are looked at when the file is opened, which takes up to 50 ms."""
+_CHECKED_S: Final = 1.0
+"""How long pages are looked at when the file is opened; 32 MiB take 50 ms."""
+_OWN_TABLES: Final = {"pipeline", "node", "pending", "known_schema", "intent"}
+"""What says where sources continue; each is small."""
 _ANOTHER: Final = "put a copy of it back, or move it away and start again with --full-refresh"
 _ADDED: Final = "ALTER TABLE pending ADD COLUMN rows INTEGER NOT NULL DEFAULT 0"
 """Version 1 has the first three tables, and lacks this column: when it is opened, it is given the rest."""
@@ -110,13 +115,28 @@ class StateFile(PipelineState):
     def _check_pages(self) -> None:
         """Refuse a file with damaged pages, also if this run would not read them; without sums, not changed values.
 
+        What says where sources continue is always checked. The rest, which plugins may let grow, is for some time.
+
         Raises:
             StateError: There is one.
         """
-        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
-        if sum(each.stat().st_size for each in files if each.exists()) > _MOST_CHECKED_BYTES:
-            return
-        (said,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        names = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        for name in _OWN_TABLES & names:
+            self._check(name)
+        ending = threading.Timer(_CHECKED_S, self._connection.interrupt)
+        ending.start()
+        try:
+            self._check("1")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            _log.info("%s: in %s s, not all of its pages could be checked for damage", self.path, _CHECKED_S)
+        finally:
+            ending.cancel()
+            ending.join()  # it must not interrupt what comes next
+
+    def _check(self, what: str) -> None:
+        (said,) = self._connection.execute(f"PRAGMA quick_check({what})").fetchone()
         if said != "ok":
             raise StateError(f"{self.path}: {DAMAGED} ({cut(' '.join(said.split()))})", hint=_ANOTHER)
 

@@ -62,7 +62,7 @@ def bench_doubled_column(contest: Contest, host: Host, guest: Callable[[str], by
     row = f"a column of 1 M rows doubled, {name}"
     if name in ("bench-columns", "bench-arrow"):
         contest.rate(row, "ours", amount=ROWS / 1e6, unit="M rows/s")
-        most = 1.2 if name == "bench-columns" else 5.0
+        most = 0.5 if name == "bench-columns" else 3.0
         contest.cost(f"{row}, of pyarrow's time", "ours", over="pyarrow", at_most=most, limited_by=limit)
     else:
         contest.rate(row, "ours", amount=ROWS / 1e6, unit="M rows/s", at_least=5.0, limited_by=limit)

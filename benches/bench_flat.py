@@ -9,6 +9,7 @@ from typing import Any
 import extism
 import numpy as np
 import pytest
+import wasmtime
 
 from benchkit.results import Contest
 from dataflare.engine.engine import Engine
@@ -78,3 +79,45 @@ def bench_flat(
 
 
 LIMIT = "two copies of the bytes, into and out of the plugin's memory, and room for what comes out"
+
+
+TEXTS = 20_000
+TEXTS_LIMIT = "a realloc of the plugin's for each text, which both ways must ask"
+TEXTS_WAT = """(component
+  (core module $m
+    (memory (export "memory") 1)
+    (global $next (mut i32) (i32.const 64))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32) (local $end i32)
+      (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+      (local.set $end (i32.add (local.get $at) (local.get 3)))
+      (global.set $next (local.get $end))
+      (if (i32.gt_u (local.get $end) (i32.mul (memory.size) (i32.const 65536)))
+        (then (drop (memory.grow (i32.const 16)))))
+      (local.get $at))
+    (func (export "count") (param i32 i32) (result i32) (global.set $next (i32.const 64)) (local.get 1)))
+  (core instance $i (instantiate $m))
+  (func (export "count") (param "texts" (list string)) (result u32)
+    (canon lift (core func $i "count") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))"""
+
+
+def bench_texts(contest: Contest, engine: Engine, bridge_engine: Engine) -> None:
+    """Many small texts into a plugin, which counts them."""
+    contest.ask(f"{TEXTS:,} texts into a plugin: flattened, and with bridges", sizes=f"{TEXTS:,} texts of 8 to 12 B")
+    texts = [f"text {number * 7919 % 1_000_003}" for number in range(TEXTS)]
+    binary = bytes(wasmtime.wat2wasm(TEXTS_WAT))
+    flat, bridged = engine.load(binary, name="texts"), bridge_engine.load(binary, name="texts")
+    assert flat.flattened and not bridged.flattened
+    with flat.instantiate({}) as one, bridged.instantiate({}) as other:
+        assert one.call("", "count", texts) == other.call("", "count", texts) == TEXTS
+        contest.run(
+            {"flattened": lambda: one.call("", "count", texts), "bridges": lambda: other.call("", "count", texts)},
+            rounds=30,
+        )
+    contest.time(f"{TEXTS:,} texts into a plugin", "flattened", unit="ms")
+    contest.cost(
+        f"{TEXTS:,} texts into a plugin, flattened, of the time of bridges",
+        "flattened",
+        over="bridges",
+        at_most=1.0,
+        limited_by=TEXTS_LIMIT,
+    )

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow_arith::numeric::mul;
 use arrow_array::{Float64Array, RecordBatch};
-use arrow_ipc::reader::StreamReader;
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use dataflare_plugin::report_panics;
@@ -60,20 +61,23 @@ impl Transformer for Plugin {
     fn transform(input: Batch) -> Result<Batch, Error> {
         let stream = input.to_arrow_words().map_err(Error::Data)?;
         drop(input);
-        let bytes = &bytemuck::cast_slice::<u64, u8>(&stream.words)[..stream.byte_length as usize];
-        let doubled = double(bytes).map_err(|error| Error::InvalidInput(error.to_string()))?;
+        let doubled = double(stream).map_err(|error| Error::InvalidInput(error.to_string()))?;
         from_arrow_words(&doubled).map_err(Error::Data)
     }
 }
 
-fn double(stream: &[u8]) -> Result<WordBuffer, ArrowError> {
-    let mut reader = StreamReader::try_new(stream, None)?;
-    let batch = reader.next().ok_or_else(|| ArrowError::IpcError("a stream without a batch".into()))??;
+/// Decodes without copying: the columns are parts of the stream.
+fn double(stream: WordBuffer) -> Result<WordBuffer, ArrowError> {
+    let length = stream.byte_length as usize;
+    let mut bytes = Buffer::from_vec(stream.words).slice_with_length(0, length);
+    let batch = StreamDecoder::new()
+        .decode(&mut bytes)?
+        .ok_or_else(|| ArrowError::IpcError("a stream without a batch".into()))?;
     let position = batch.schema().index_of("a")?;
     let mut columns = batch.columns().to_vec();
     columns[position] = Arc::new(mul(&columns[position], &Float64Array::new_scalar(2.0))?);
     let made = RecordBatch::try_new(batch.schema(), columns)?;
-    let mut words = WordSink { words: Vec::with_capacity(stream.len() / 8 + 512), length: 0 };
+    let mut words = WordSink { words: Vec::with_capacity(length / 8 + 512), length: 0 };
     let mut writer = StreamWriter::try_new(&mut words, &made.schema())?;
     writer.write(&made)?;
     writer.finish()?;
@@ -90,8 +94,14 @@ struct WordSink {
 impl std::io::Write for WordSink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let end = self.length + bytes.len();
-        self.words.resize(end.div_ceil(8), 0);
-        bytemuck::cast_slice_mut::<u64, u8>(&mut self.words)[self.length..end].copy_from_slice(bytes);
+        match bytemuck::try_cast_slice::<u8, u64>(bytes) {
+            // Room that is filled with zeros first would be written twice.
+            Ok(words) if self.length % 8 == 0 => self.words.extend_from_slice(words),
+            _ => {
+                self.words.resize(end.div_ceil(8), 0);
+                bytemuck::cast_slice_mut::<u64, u8>(&mut self.words)[self.length..end].copy_from_slice(bytes);
+            }
+        }
         self.length = end;
         Ok(bytes.len())
     }

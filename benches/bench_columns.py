@@ -17,7 +17,7 @@ ROWS = 1_000_000
 SIZES = "1,000,000 rows, 3 columns of double, one of them doubled"
 LIMITS = {
     "bench-columns": (
-        "of 5.9 ms by processor time, 1.5 are the guest's own loop, 1.5 the copy of 8 MB into the plugin, 1.4 that out of "
+        "of 5.9 ms by processor time, 1.5 are the guest's own loop, 1.5 the copy of 8 MB into the plugin, 1.4 out of "
         "it into new memory, and 0.2 the call"
     ),
     "columns-javascript": "the guest's own loop: SpiderMonkey within WebAssembly interprets",
@@ -26,7 +26,7 @@ LIMITS = {
         "CPython's own loop the rest; all that is ours takes 2 ms"
     ),
     "bench-arrow": (
-        "24 MB there and back where views copy 8: of 41 ms by processor time, 16 are arrow-rs's, which writes a new stream,"
+        "24 MB each way where views copy 8: of 41 ms by processor time, 16 are arrow-rs, which writes a new stream,"
         " 8 the copy into the plugin, 8 that out of it, and 5 writing the stream for it"
     ),
 }

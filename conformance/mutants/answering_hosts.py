@@ -263,6 +263,7 @@ MUTANTS: list[type[Good]] = [
             ("too-many", "Takes more rows than it asked for.", "read", {"ended": True}),
             ("no-selection", "Takes rows of any selection.", "read", {"ended": True}),
             ("lost", "Ends a read that is lost.", "read", {"ended": True}),
+            ("failed", "Goes on with a read that ended with an error.", "read", {"ended": True}),
             ("close", "Ends a read that is closed.", "read", {"ended": True}),
             ("two-datasets", "Takes two datasets of one name.", "discover", []),
             ("no-key", "Accepts a key that names no column.", "discover", []),

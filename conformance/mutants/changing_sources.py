@@ -55,7 +55,10 @@ class Good(contextlib.nullcontext["Good"]):
     def begin(self, state: bytes | None) -> tuple[int, pa.Schema]:
         """Where a read begins, and with which columns: those of the row before, so that the change comes again."""
         try:
-            at = 0 if state is None else int(json.loads(state)["after"])
+            said = {"after": 0, "columns": self.columns} if state is None else json.loads(state)
+            at = int(said["after"])
+            if said["columns"] != self.columns:
+                raise ValueError(said)
         except (ValueError, KeyError, TypeError):
             raise PluginError("no state", error=Variant("invalid-state", "no state")) from None
         return at, _NEW if at > _CHANGE else _OLD
@@ -87,7 +90,7 @@ class Good(contextlib.nullcontext["Good"]):
 
     def state(self, at: int) -> bytes:
         """The state after this many rows."""
-        return json.dumps({"after": at}).encode()
+        return json.dumps({"after": at, "columns": self.columns}).encode()
 
 
 class ForgetsTheChange(Good):

@@ -201,6 +201,14 @@ def test_columns_that_are_not_read_are_no_news_and_keys_come_all_the_same(compon
 
 
 @each_language
+def test_columns_of_a_state_are_those_of_its_place(components, language: str) -> None:
+    with opened(components, language, SHOP) as plugin:
+        plugin.open(BOTH)
+        (orders, _) = json.loads(read_on(plugin)[0].state)["datasets"]
+        assert [each["name"] for each in orders["schema"]] == ["id", "note"]
+
+
+@each_language
 @pytest.mark.parametrize(("what", "wait_s"), [({"idle": 20}, 0.02), ({"end": 0}, 1.0)])
 def test_transaction_can_pause(components, language: str, what: dict[str, Any], wait_s: float) -> None:
     with opened(components, language, [*SHOP[:4], what, *SHOP[5:]]) as plugin:

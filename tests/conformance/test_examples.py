@@ -49,11 +49,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("json-mapper", "processor", {"set": {"seen": True}}, "", 0),
         ("derive-columns", "transformer", {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}, "", 2),
-        ("csv-source", "source", {"path": "data/a.csv"}, "files:data={}/in", 5),
-        ("change-source", "source", {"log": "data/log.jsonl"}, "files:data={}/in", 8),
+        ("csv-source", "source", {"path": "data/a.csv"}, "files:data={}/in", 7),
+        ("change-source", "source", {"log": "data/log.jsonl"}, "files:data={}/in", 9),
         ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 19),
         ("range-validator", "validator", {"rules": [{"name": "id", "column": "id", "min": 2}]}, "", 2),
-        ("sequence-source", "source", {"rows": 20}, "", 4),
+        ("sequence-source", "source", {"rows": 20}, "", 6),
         ("table-destination", "destination", {}, "state", 10),
         ("normalize-records", "processor", {"lowercase_keys": True}, "", 0),
         ("filter-rows", "transformer", {"column": "id", "op": ">=", "value": 3}, "", 3),
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "source",
             {"path": "data/lake", "partition": "day", "key": "id", "columns": COLUMNS},
             "files:data={}",
-            7,
+            8,
         ),
     ],
 )

@@ -47,7 +47,10 @@ MODULES = {
     "file-destination": "file_destinations",
     "keyed-file-destination": "keyed_destinations",
     "changing-source": "changing_sources",
+    "logged-source": "logged_sources",
 }
+# What stands in for a plugin of the host has no lifecycle.
+STAND_INS = {"changing-source", "logged-source"}
 
 
 def kind_of(group: str) -> str:
@@ -78,7 +81,7 @@ class HostOf(contextlib.nullcontext[Any]):
 
 @contextmanager
 def subject(plugin: type[Any], group: str) -> Iterator[Subject]:
-    if group == "changing-source":
+    if group in STAND_INS:
         yield Subject(b"", "source", make_host=functools.partial(HostOf, plugin))
         return
     needs = getattr(plugin, "needs", getattr(module(MODULES[group]), "NEEDS", ()))
@@ -103,8 +106,7 @@ def subject(plugin: type[Any], group: str) -> Iterator[Subject]:
 
 def run(plugin: type[Any], group: str, *names: str) -> SuiteResult:
     """Run all cases; with names, these and those of `core`."""
-    # What stands in for a plugin of the host has no lifecycle.
-    only = ["source"] if group == "changing-source" else []
+    only = ["source"] if group in STAND_INS else []
     cases = select(NATIVE, kind=kind_of(group), profile="full", only=only)
     chosen = [each for each in cases if not names or each.profile == "core" or each.name in names]
     with subject(plugin, group) as tested:
@@ -132,7 +134,7 @@ def test_correct_plugins_pass(group, good):
         (each.case.name, each.message) for each in result.results if each.outcome not in (Outcome.PASS, Outcome.SKIP)
     ]
     assert not bad
-    assert result.counts["PASS"] >= (9 if group == "changing-source" else 15)
+    assert result.counts["PASS"] >= (9 if group in STAND_INS else 15)
     if group.endswith("file-destination"):
         skipped = [each.case.name for each in result.results if each.outcome is Outcome.SKIP]
         unfit = {"merged", "deleted", "replaced"} if group == "file-destination" else {"flush", "shut-out"}

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from dataflare import PluginError, PluginFault
 from dataflare.conformance import (  # noqa: F401  # they register
+    steps_changes,
     steps_columns,
     steps_common,
     steps_destination,

@@ -14,7 +14,7 @@ from dataflare import Chunk, Dataset, Ended, Idle, NewSchema, PluginError, Selec
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
 from dataflare.conformance.values import by_schema, difference, objects, shown, without_first
 
-__all__ = ["selections"]
+__all__ = ["each_read", "read_all", "selections"]
 
 _MOST_READS: Final = 10_000
 _MOST_CURSORS: Final = 3
@@ -64,7 +64,7 @@ def selections(dataset: Dataset) -> Iterator[Selection]:
         yield Selection(dataset.name, "changes")
 
 
-def _read(
+def read_all(
     plugin: Any,
     selection: Selection,
     *,
@@ -99,7 +99,7 @@ def _none(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema=schema)
 
 
-def _each(bench: Bench, mode: str | None = None) -> Iterator[tuple[Dataset, Selection]]:
+def each_read(bench: Bench, mode: str | None = None) -> Iterator[tuple[Dataset, Selection]]:
     """Every dataset in every mode, or in one."""
     none = True
     for dataset in bench.plugin.discover():
@@ -120,8 +120,8 @@ def _said(selection: Selection) -> str:
 
 def _reads(bench: Bench, arguments: Any) -> Iterator[_Read]:
     most = (arguments or {}).get("max-rows", 4)
-    for _, each in _each(bench, (arguments or {}).get("mode")):
-        yield _read(bench.plugin, each, most=most)
+    for _, each in each_read(bench, (arguments or {}).get("mode")):
+        yield read_all(bench.plugin, each, most=most)
 
 
 @step("discover")
@@ -165,8 +165,8 @@ def read(bench: Bench, arguments: dict[str, Any]) -> None:
 @step("described")
 def described(bench: Bench, _: Any) -> None:
     """The columns of a read are those that `discover` describes, and its key identifies the rows of a full read."""
-    for dataset, selection in _each(bench):
-        found = _read(bench.plugin, selection, most=1000)
+    for dataset, selection in each_read(bench):
+        found = read_all(bench.plugin, selection, most=1000)
         if len({str(schema) for schema, _ in found.chunks}) > 1:
             continue  # it describes the columns of now alone
         columns = {field.name: field.type for field in found.chunks[0][0]}
@@ -197,7 +197,7 @@ def read_twice(bench: Bench, arguments: Any) -> None:
             ("in chunks of 1,000", bench.plugin, 1000),
             ("by another instance", bench.make(), 4),
         ):
-            other = _read(plugin, found.selection, most=most)
+            other = read_all(plugin, found.selection, most=most)
             if message := difference(other.tables, found.tables):
                 raise NotConformant(f"{found.selection.dataset}, read {what}: {message}", given=shown(found.tables))
 
@@ -209,7 +209,7 @@ def resume(bench: Bench, arguments: Any) -> None:
     for found in _reads(bench, arguments):
         for point in _some(found.points):
             tried += 1
-            rest = _read(bench.make(), found.selection, state=point.state, most=4)
+            rest = read_all(bench.make(), found.selection, state=point.state, most=4)
             if message := difference(rest.tables, without_first(found.tables, point.rows)):
                 before = f"{found.selection.dataset}, from the state after {point.rows} rows"
                 raise NotConformant(f"{before}: {message}", given=shown(point.state))
@@ -228,11 +228,11 @@ def _some(points: list[_Point]) -> list[_Point]:
 @step("reopen")
 def reopen(bench: Bench, _: Any) -> None:
     """`open` ends a read that is under way, and begins another at the beginning."""
-    for _dataset, selection in _each(bench):
-        due = _read(bench.make(), selection, most=4)
+    for _dataset, selection in each_read(bench):
+        due = read_all(bench.make(), selection, most=4)
         bench.plugin.open(selection)
         bench.plugin.read(1)
-        again = _read(bench.plugin, selection, most=4)
+        again = read_all(bench.plugin, selection, most=4)
         if message := difference(again.tables, due.tables):
             raise NotConformant(f"{selection.dataset}, opened within a read: {message}")
 
@@ -240,26 +240,26 @@ def reopen(bench: Bench, _: Any) -> None:
 @step("ended-again")
 def ended_again(bench: Bench, _: Any) -> None:
     """A read can be stopped anywhere, and twice; another begins afterwards."""
-    for _dataset, selection in _each(bench):
+    for _dataset, selection in each_read(bench):
         bench.plugin.open(selection)
         bench.plugin.read(1)
         bench.plugin.stop()
         bench.plugin.stop()
-        _read(bench.plugin, selection, most=1000)
+        read_all(bench.plugin, selection, most=1000)
         bench.plugin.stop()
 
 
 @step("discover-within")
 def discover_within(bench: Bench, _: Any) -> None:
     """`discover` and `estimate` within a read change nothing about it."""
-    for _dataset, selection in _each(bench):
-        due = _read(bench.make(), selection, most=1000)
+    for _dataset, selection in each_read(bench):
+        due = read_all(bench.make(), selection, most=1000)
 
         def ask(_: _Progress, selection: Selection = selection) -> None:
             bench.plugin.discover()
             bench.plugin.estimate(selection)
 
-        found = _read(bench.plugin, selection, most=2, after_each=ask)
+        found = read_all(bench.plugin, selection, most=2, after_each=ask)
         if message := difference(found.tables, due.tables):
             raise NotConformant(f"{selection.dataset}, with `discover` and `estimate` between the reads: {message}")
 
@@ -268,12 +268,12 @@ def discover_within(bench: Bench, _: Any) -> None:
 def estimate(bench: Bench, _: Any) -> None:
     """An estimate that is exact is the number of rows."""
     known = False
-    for _dataset, selection in _each(bench):
+    for _dataset, selection in each_read(bench):
         found = bench.plugin.estimate(selection)
         if found is None or not found.exact:
             continue
         known = True
-        whole = _read(bench.make(), selection, most=4)
+        whole = read_all(bench.make(), selection, most=4)
         promised = {0: found.rows}
         for point in _some(whole.points)[:_MOST_ESTIMATES]:
             left = bench.plugin.estimate(selection, state=point.state)
@@ -290,13 +290,13 @@ def estimate(bench: Bench, _: Any) -> None:
 @step("columns")
 def columns(bench: Bench, _: Any) -> None:
     """A read of some columns has these, and what the mode needs, with the same values."""
-    for dataset, selection in _each(bench, "full"):
+    for dataset, selection in each_read(bench, "full"):
         names = list(dataset.schema.names)
         if len(names) < 2:
             continue
-        whole = _read(bench.plugin, selection, most=1000).tables
+        whole = read_all(bench.plugin, selection, most=1000).tables
         for name in names[:5]:
-            chosen = _read(bench.plugin, Selection(dataset.name, columns=[name]), most=1000)
+            chosen = read_all(bench.plugin, Selection(dataset.name, columns=[name]), most=1000)
             came = {each for schema, _ in chosen.chunks for each in schema.names}
             if name not in came:
                 raise NotConformant(f"{dataset.name}: column {name!r} was selected, and did not come")
@@ -323,7 +323,7 @@ def acknowledge(bench: Bench, arguments: Any) -> None:
                 bench.plugin.acknowledge(progress.state)
                 bench.plugin.acknowledge(progress.state)
 
-        found = _read(bench.plugin, due.selection, most=4, after_each=confirm)
+        found = read_all(bench.plugin, due.selection, most=4, after_each=confirm)
         if message := difference(found.tables, due.tables):
             raise NotConformant(f"{due.selection.dataset}, with every state acknowledged: {message}")
 
@@ -332,10 +332,10 @@ def acknowledge(bench: Bench, arguments: Any) -> None:
 def split(bench: Bench, _: Any) -> None:
     """The parts of a read have every row once, read in any order by instances of their own."""
     tried = False
-    for dataset, selection in _each(bench):
+    for dataset, selection in each_read(bench):
         if "splittable" not in dataset.modes:
             continue
-        whole = _read(bench.make(), selection, most=1000)
+        whole = read_all(bench.make(), selection, most=1000)
         for at_most in (1, 2, 3, 7):
             try:
                 division = bench.plugin.split(selection, at_most=at_most)
@@ -344,7 +344,7 @@ def split(bench: Bench, _: Any) -> None:
                     break
                 raise
             tried = True
-            parts = [_read(bench.make(), selection, part=part, most=5) for part in reversed(division.parts)]
+            parts = [read_all(bench.make(), selection, part=part, most=5) for part in reversed(division.parts)]
             found = sorted(row for part in parts for row in _written(part))
             due = sorted(_written(whole))
             if found != due:
@@ -358,7 +358,7 @@ def split(bench: Bench, _: Any) -> None:
 
 def _check_split_from_state(bench: Bench, selection: Selection) -> None:
     """The parts of a read from a state have the rows after it."""
-    found = _read(bench.make(), selection, most=4)
+    found = read_all(bench.make(), selection, most=4)
     if len(found.points) < 2:
         return
     point = found.points[len(found.points) // 2 - 1]
@@ -368,7 +368,7 @@ def _check_split_from_state(bench: Bench, selection: Selection) -> None:
         if error.error.case == "unsupported":
             return
         raise
-    parts = [_read(bench.make(), selection, part=part, most=5) for part in division.parts]
+    parts = [read_all(bench.make(), selection, part=part, most=5) for part in division.parts]
     rows = sorted(row for part in parts for row in _written(part))
     due = sorted(repr(row) for table in without_first(found.tables, point.rows) for row in objects(table))
     if rows != due:
@@ -384,7 +384,7 @@ def _written(found: _Read) -> list[str]:
 def resume_part(bench: Bench, _: Any) -> None:
     """A part goes on from its states as a whole read does."""
     tried = False
-    for dataset, selection in _each(bench):
+    for dataset, selection in each_read(bench):
         if "splittable" not in dataset.modes:
             continue
         try:
@@ -393,11 +393,11 @@ def resume_part(bench: Bench, _: Any) -> None:
             continue
         states = []
         for part in parts:
-            found = _read(bench.make(), selection, part=part, most=2)
+            found = read_all(bench.make(), selection, part=part, most=2)
             states += [point.state for point in found.points[:1]]
             for point in _some(found.points):
                 tried = True
-                rest = _read(bench.make(), selection, part=part, state=point.state, most=2)
+                rest = read_all(bench.make(), selection, part=part, state=point.state, most=2)
                 if message := difference(rest.tables, without_first(found.tables, point.rows)):
                     raise NotConformant(f"{dataset.name}, a part from its state after {point.rows} rows: {message}")
         if len(states) > 1:
@@ -413,7 +413,7 @@ def resume_part(bench: Bench, _: Any) -> None:
 @step("refuse-state")
 def refuse_state(bench: Bench, _: Any) -> None:
     """A state or a part that is none of the source's is refused."""
-    for _dataset, selection in _each(bench):
+    for _dataset, selection in each_read(bench):
         for bad in (b"\xff\xfe no state", b"", b"{", b'{"no": "such state"}'):
             expect_error(
                 lambda bad=bad, selection=selection: bench.plugin.open(selection, state=bad),  # type: ignore[misc]
@@ -431,8 +431,8 @@ def refuse_state(bench: Bench, _: Any) -> None:
 def refuse_other_state(bench: Bench, _: Any) -> None:
     """A state of another dataset or mode is refused."""
     states: list[tuple[Selection, bytes]] = []
-    for _dataset, selection in _each(bench):
-        points = _read(bench.plugin, selection, most=4).points
+    for _dataset, selection in each_read(bench):
+        points = read_all(bench.plugin, selection, most=4).points
         if points:
             states.append((selection, points[0].state))
     others = [(a, state) for a, _ in states for b, state in states if a != b]
@@ -449,9 +449,9 @@ def refuse_other_state(bench: Bench, _: Any) -> None:
 @step("cursor-order")
 def cursor_order(bench: Bench, _: Any) -> None:
     """An incremental read comes in the order of its cursor, nulls first."""
-    for _dataset, selection in _each(bench, "incremental"):
+    for _dataset, selection in each_read(bench, "incremental"):
         assert selection.cursor is not None
-        tables = _read(bench.plugin, selection, most=1000).tables
+        tables = read_all(bench.plugin, selection, most=1000).tables
         values = [value for table in tables for value in objects(table.column(selection.cursor))]
         filled = [value for value in values if value is not None]
         if None in values[len(values) - len(filled) :]:
@@ -464,11 +464,11 @@ def cursor_order(bench: Bench, _: Any) -> None:
 @step("incremental-again")
 def incremental_again(bench: Bench, _: Any) -> None:
     """From the last state of an incremental read, nothing comes that came before."""
-    for _dataset, selection in _each(bench, "incremental"):
-        found = _read(bench.plugin, selection, most=4)
+    for _dataset, selection in each_read(bench, "incremental"):
+        found = read_all(bench.plugin, selection, most=4)
         if not found.points:
             raise NotTested("the read gave no state")
-        rest = _read(bench.make(), selection, state=found.points[-1].state, most=4)
+        rest = read_all(bench.make(), selection, state=found.points[-1].state, most=4)
         if rest.rows:
             raise NotConformant(
                 f"{selection.dataset}: {rest.rows} rows come again from the last state", given=shown(rest.tables)

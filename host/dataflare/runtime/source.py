@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dataflare.data.roles import roles_of
 from dataflare.data.schemas import SchemaError
-from dataflare.errors import ConfigError, PermissionDenied, UsageError
+from dataflare.errors import ConfigError, PermissionDenied, PluginError, UsageError
 from dataflare.runtime.dataset_grants import DatasetRules
 from dataflare.runtime.datasets import (
     Chunk,
@@ -59,6 +59,7 @@ class _Reading:
     part: bytes | None
     states: deque[bytes]
     ended: bool = False
+    failed: bool = False
 
 
 class Source(KeepsRun, Plugin):
@@ -198,7 +199,16 @@ class Source(KeepsRun, Plugin):
             reading = self._require_reading("read", worker)
             if reading.ended:
                 return Ended()
-            found = worker.call(self._interface, "read", max_rows)
+            if reading.failed:
+                raise UsageError(
+                    f"plugin {self.name!r}: `read` in a read of {_named(reading.selections)} that ended with an error",
+                    hint="`open` it again, from the last state whose rows are safe",
+                )
+            try:
+                found = worker.call(self._interface, "read", max_rows)
+            except PluginError as error:
+                reading.failed = not error.retryable
+                raise
             match found.case:
                 case "rows":
                     return self._chunk(worker, reading, found.value, max_rows)

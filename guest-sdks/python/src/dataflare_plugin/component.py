@@ -196,9 +196,9 @@ class _Source(_Exports):
                 each.description,
                 as_schema(each.fields()),
                 list(each.key),
-                [each.cursor] if each.cursor else [],
-                reduce(or_, (modes[mode.upper()] for mode in each.modes))
-                | (modes.UNBOUNDED if "changes" in each.modes else modes(0))
+                [each.cursor] if "incremental" in each.reading_modes else [],
+                reduce(or_, (modes[mode.upper()] for mode in each.reading_modes))
+                | (modes.UNBOUNDED if "changes" in each.reading_modes else modes(0))
                 | (modes.SPLITTABLE if each.splittable else modes(0)),
             )
             for each in self.plugin.datasets()

@@ -60,14 +60,18 @@ class Dataset:
     modes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "modes", tuple(self.modes) or ("full", *(["incremental"] if self.cursor else [])))
         if unknown := set(self.modes) - {"full", "incremental", "changes"}:
             raise ValueError(f"dataset {str(self)!r}: {min(unknown)!r} is not a mode")
-        if ("incremental" in self.modes) != bool(self.cursor):
-            raise ValueError(f"dataset {str(self)!r}: the mode incremental and a cursor belong together")
+        if "incremental" in self.modes and not self.cursor:
+            raise ValueError(f"dataset {str(self)!r}: the mode incremental needs a cursor")
 
     def __str__(self) -> str:
         return shown_name(self.namespace, self.name)
+
+    @property
+    def reading_modes(self) -> Sequence[str]:
+        """How it can be read."""
+        return self.modes or (("full", "incremental") if self.cursor else ("full",))
 
     def fields(self, schema: Mapping[str, str] | Sequence[Field] | None = None) -> list[Field]:
         """The columns, with their roles in the metadata; those of another schema, if one is given."""

@@ -136,7 +136,7 @@ class Reading:
         self._request.max_rows = max_rows
         chunk = self._rest or self._pull()
         self._rest = None
-        if chunk is None and self._request.incremental and "changes" in self._request.dataset.modes:
+        if chunk is None and self._request.incremental and "changes" in self._request.dataset.reading_modes:
             # Of a dataset that is unbounded, this mode has no end either.
             self._chunks, state = None, self._request.state
             known = state is not None and not self._given_since_state
@@ -182,7 +182,9 @@ class Reading:
         request.fields = request.dataset.fields(schema)
         wanted = {*request.columns, *request.dataset.key, request.dataset.cursor}
         self.fields = [each for each in request.fields if not request.columns or each.name in wanted]
-        self._said = _said_fields(request)
+        changed = request.fields != request.dataset.fields()
+        # A read from a state begins with the columns that rows have there.
+        self._said = {"schema": [asdict(each) for each in request.fields]} if changed else {}
 
     def _batch(self, rows: Any) -> Batch:
         """Rows as a batch of the columns that are read."""
@@ -238,7 +240,7 @@ def _request_of(datasets: Sequence[Dataset], selection: Any) -> Request:
     if unknown := set(selection.columns) - columns:
         raise InvalidConfig(f"dataset {name!r}: there is no column {min(unknown)!r}")
     mode = type(selection.mode).__name__.rpartition("_")[2].lower()
-    if mode not in found.modes:
+    if mode not in found.reading_modes:
         raise InvalidConfig(f"dataset {name!r}: it cannot be read in the mode {mode}")
     if mode == "incremental" and selection.mode.value != found.cursor:
         raise InvalidConfig(f"dataset {name!r}: its cursor is {found.cursor!r}")
@@ -254,8 +256,11 @@ def encoded(request: Request, **said: Any) -> bytes:
 
 
 def encoded_changes(requests: Sequence[Request], position: Any) -> bytes:
-    """Write a state of a log of changes, with the datasets that are read and the columns of their next rows."""
-    datasets = [{**_belonging(each), **_said_fields(each)} for each in requests]
+    """Write a state of a log of changes, with the datasets that are read and the columns of their next rows.
+
+    What the datasets have now can come later in the log.
+    """
+    datasets = [{**_belonging(each), "schema": [asdict(field) for field in each.fields]} for each in requests]
     return json.dumps({"datasets": datasets, "mode": "changes", "after": position}).encode()
 
 
@@ -274,12 +279,6 @@ def _belonging(request: Request) -> dict[str, Any]:
     if request.columns:
         of["columns"] = sorted(request.columns)
     return of
-
-
-def _said_fields(request: Request) -> dict[str, Any]:
-    """A read from a state begins with the columns that rows have there, where these are not the dataset's."""
-    changed = request.fields != request.dataset.fields()
-    return {"schema": [asdict(each) for each in request.fields]} if changed else {}
 
 
 def _decoded(request: Request, data: bytes, key: str) -> Any:

@@ -1,0 +1,79 @@
+"""Steps for sources: the operations of changes, and what follows after the parts of a read."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflare import PluginError, Selection
+from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
+from dataflare.conformance.steps_source import each_read, read_all
+from dataflare.conformance.values import objects, shown
+
+__all__: list[str] = []
+
+_DELETE: Final = 2
+
+
+@step("operations")
+def operations(bench: Bench, _: Any) -> None:
+    """Every change has an operation and a key; a delete has the key alone; an update is of a row that is there."""
+    for dataset, selection in each_read(bench, "changes"):
+        there: set[str] = set()
+        for number, row in enumerate(_rows(bench, selection)):
+            change = row.pop("")
+            key = [row[name] for name in dataset.key]
+            known = repr(key)
+            if change is not None and change not in range(_DELETE + 1):
+                raise NotConformant(f"{dataset.name}: row {number} has the operation {change}", given=shown(row))
+            if None in key:
+                raise NotConformant(f"{dataset.name}: row {number} has a null in its key", given=shown(row))
+            others = [name for name, value in row.items() if value is not None and name not in dataset.key]
+            if change == _DELETE and others:
+                what = f"row {number} is a delete, and has a value in {others[0]!r}"
+                raise NotConformant(f"{dataset.name}: {what}", given=shown(row))
+            if change == 1 and dataset.key and known not in there:
+                what = (
+                    f"row {number} is an update of a row that is not there: a change of key is a delete and an insert"
+                )
+                raise NotConformant(f"{dataset.name}: {what}", given=shown(row))
+            (there.discard if change == _DELETE else there.add)(known)
+
+
+def _rows(bench: Bench, selection: Selection) -> list[dict[str, Any]]:
+    """The rows of a read, with their operation under the empty name."""
+    rows = []
+    for schema, chunk in read_all(bench.plugin, selection, most=1000).chunks:
+        roles = [(field.metadata or {}).get(b"dataflare.role") for field in schema]
+        if roles.count(b"operation") != 1 or schema.types[roles.index(b"operation")] != pa.int8():
+            raise NotConformant(f"{selection.dataset}: changes have one column of the role operation, of the type int8")
+        name = schema.names[roles.index(b"operation")]
+        for row in objects(pa.Table.from_batches([chunk])):
+            rows.append({"": row.pop(name), **row})
+    return rows
+
+
+@step("rest")
+def rest(bench: Bench, _: Any) -> None:
+    """After its parts, a divided read goes on from the rest, and what the parts had does not come again."""
+    tried = False
+    for dataset, selection in each_read(bench):
+        if "splittable" not in dataset.modes:
+            continue
+        try:
+            division = bench.plugin.split(selection, at_most=3)
+        except PluginError:
+            continue
+        if division.rest is None:
+            continue
+        tried = True
+        try:
+            found = read_all(bench.make(), selection, state=division.rest, most=4)
+        except PluginError as error:
+            raise NotConformant(f"{dataset.name}: `open` refuses the rest of a division: {error.message}") from error
+        if found.rows:
+            what = f"{found.rows} rows come after the rest of a division, whose parts had all"
+            raise NotConformant(f"{dataset.name}: {what}", given=shown(found.tables))
+    if not tried:
+        raise NotTested("no division has a rest")

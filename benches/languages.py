@@ -9,9 +9,6 @@ tools are missing, stay as they are. Run it on a quiet machine.
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import sys
 import tempfile
 import time
@@ -20,6 +17,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from benchkit.language_tables import write_line
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.templates import languages_with_templates, new_plugin
 from dataflare.cli.figures import duration
@@ -27,8 +25,6 @@ from dataflare.errors import DataflareError
 from dataflare.pipeline.benchmark import measure
 from dataflare.runtime.host import Host
 
-PAGE: Final = Path(__file__).parents[1] / "docs" / "how-to" / "choose-a-language.md"
-_PART: Final = re.compile(r"(<!-- measured: languages -->\n\n).*?(\n<!-- end -->)", re.DOTALL)
 _HEAD: Final = (
     "| language | component | build | compile, once | load | columns by expressions | records | memory |",
     "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -48,7 +44,7 @@ def main(languages: list[str]) -> int:
             print(f"{language}: {error}", file=sys.stderr)
             continue
         print(line, flush=True)
-        write(language, line)
+        write_line("languages", _HEAD, language, line)
     return 0
 
 
@@ -97,21 +93,6 @@ def _batch() -> pa.RecordBatch:
     numbers = pa.array(range(1, _ROWS + 1))
     names = pa.array([" Ada ", "Béla", "Cy "]).take(pa.array([each % 3 for each in range(_ROWS)]))
     return pa.record_batch({"id": numbers, "a": numbers.cast(pa.float64()), "b": numbers, "name": names})
-
-
-def write(language: str, line: str) -> None:
-    """Put a line into the page's table, in the place of the one that the language had."""
-    text = PAGE.read_text(encoding="utf-8")
-    found = _PART.search(text)
-    assert found is not None, f"{PAGE} has no place for the table"
-    lines = [each for each in found[0].splitlines() if each.startswith("| ") and each not in _HEAD]
-    kept = [each for each in lines if not each.startswith(f"| {language} |")]
-    made = "\n".join([*_HEAD, *sorted([*kept, line])])
-    load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    busy = f"; the machine was busy with other work ({load:.0f} tasks a core): compare orders of magnitude only"
-    machine = f"{platform.machine()}, Python {platform.python_version()}{busy if load > 1.5 else ''}"
-    where = f"\n\nBy `python benches/languages.py` on {machine}.\n"
-    PAGE.write_text(_PART.sub(lambda part: f"{part[1]}{made}{where}{part[2]}", text), encoding="utf-8")
 
 
 if __name__ == "__main__":

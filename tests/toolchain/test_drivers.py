@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from dataflare.authoring.templates import new_plugin
 from dataflare.toolchain.go_toolchain import go_program, go_tools
-from dataflare.toolchain.guests import Project
+from dataflare.toolchain.guests import Project, guest_of
 from dataflare.toolchain.javascript import JavaScriptDriver
+from dataflare.toolchain.languages import load_driver
 from dataflare.toolchain.python import PythonDriver
 from dataflare.toolchain.run_tool import ToolchainMissing
 from dataflare.toolchain.rust import PINNED, RustDriver
@@ -174,6 +176,24 @@ def test_registry_of_npm_that_does_not_answer_is_not_waited_for(
         JavaScriptDriver().build(project.guests["probe"], tmp_path)
     assert "try with the network" in caught.value.hint
     assert list((cache / "toolchains").iterdir()) == []
+
+
+@pytest.mark.parametrize(("language", "compiler"), [("go", "go.run_go"), ("c", "c.run_zig")])
+def test_packages_that_cannot_be_downloaded_are_told_before_a_long_compilation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, compiler: str
+) -> None:
+    def fail(_folder: Path) -> Path:
+        raise ToolchainMissing("npm packages cannot be downloaded")
+
+    def compiled(*_: object) -> str:
+        pytest.fail("it was compiled first")
+
+    monkeypatch.setattr("dataflare.toolchain.encoding.npm_packages", fail)
+    monkeypatch.setattr(f"dataflare.toolchain.{compiler}", compiled)
+    new_plugin(tmp_path / "a", kind="processor", language=language)
+    guest = guest_of(tmp_path / "a")
+    with pytest.raises(ToolchainMissing, match="npm packages"):
+        load_driver(language)(guest).build(guest, tmp_path)
 
 
 def test_a_failed_npm_install_leaves_nothing(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from dataflare.toolchain.encoding import encode
+from dataflare.toolchain.encoding import encode, encoder_packages
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import tools as node_tools
 from dataflare.toolchain.run_tool import BuildFailed, run
@@ -84,6 +84,7 @@ class CDriver:
         """
         if not (guest.folder / self.main).is_file():
             raise BuildFailed(f"{guest.name}: there is no {self.main}", hint=f"put the plugin into {guest.folder}")
+        encoder_packages(guest)
         self.write_headers(guest)
         _write_info(guest, work)
         module = work / "module.wasm"

@@ -12,7 +12,7 @@ from dataflare.toolchain.javascript import npm_packages
 from dataflare.toolchain.run_tool import BuildFailed, run
 from dataflare.toolchain.store import stage_wit
 
-__all__ = ["encode", "encoder"]
+__all__ = ["encode", "encoder", "encoder_packages"]
 
 _ENCODE: Final = Path(__file__).with_name("encode.mjs")
 _ADAPTER_WORLD: Final = "\nworld adapter {\n  import dataflare:host/logging@1.0.0;\n}\n"
@@ -22,6 +22,15 @@ _NO_IMPORT: Final = re.compile(r"module requires an import interface named `(?P<
 def encoder() -> str:
     """What a component depends on, of what encodes it."""
     return _ENCODE.read_text(encoding="utf-8")
+
+
+def encoder_packages(guest: Guest) -> Path:
+    """The folder of the packages that encode, downloaded on first use. Ask for it before a long compilation.
+
+    Raises:
+        ToolchainMissing: There is no Node.js, or its packages cannot be downloaded.
+    """
+    return npm_packages(guest.sdk.parent / "javascript") / "node_modules"
 
 
 def encode(guest: Guest, module: Path, work: Path, *, adapter: Path | None = None) -> bytes:
@@ -37,7 +46,7 @@ def encode(guest: Guest, module: Path, work: Path, *, adapter: Path | None = Non
         ToolchainMissing: There is no Node.js, or its packages cannot be downloaded.
         BuildFailed: The module does not fit the plugin's world.
     """
-    packages = npm_packages(guest.sdk.parent / "javascript") / "node_modules"
+    packages = encoder_packages(guest)
     output, wit = work / "component.wasm", stage_wit(guest, work)
     command: list[str | Path] = ["node", _ENCODE, packages, module, wit, guest.world, output]
     if adapter is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dataflare.toolchain.data_segments import merge_segments
-from dataflare.toolchain.encoding import encode, encoder
+from dataflare.toolchain.encoding import encode, encoder, encoder_packages
 from dataflare.toolchain.go_toolchain import go_identity, go_tools, run_go
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import tools as node_tools
@@ -51,6 +51,7 @@ class GoDriver:
             BuildFailed: The build failed; the message has the compiler's words, with file and line.
         """
         _prepare(guest)
+        encoder_packages(guest)
         file = guest.file
         assert file is not None
         said = {"name": file.name, "version": file.version, "description": file.description}

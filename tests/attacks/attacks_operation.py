@@ -265,9 +265,11 @@ def import_of_the_engines_own(arena: Arena) -> None:
 @attack("files-in")
 def manifest_without_end(arena: Arena) -> None:
     """Carry a manifest that takes the host's memory."""
-    huge = append_section(bystander().binary, MANIFEST_SECTION, b"[" * 100_000)
+    valid = b'{"format":1,"kind":"processor","name":"hostile","version":"1.0.0"}'
     host = arena.host(policy=arena.policy())
-    arena.refused_load(ManifestTooLarge, lambda: arena.load(huge, host))
+    for text in (valid + b" " * 100_000, b"[" * 100_000):
+        huge = append_section(bystander().binary, MANIFEST_SECTION, text)
+        arena.refused_load(ManifestTooLarge, lambda huge=huge: arena.load(huge, host))
 
 
 @attack("files-in")

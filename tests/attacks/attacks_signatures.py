@@ -65,9 +65,13 @@ def signed_file_without_its_signature(arena: Arena) -> None:
 def code_changed_after_signing(arena: Arena) -> None:
     """Change a component after it was signed."""
     package = arena.package()
-    changed = append_section(package.binary, "more", b"code")
     host = arena.host(trust=arena.trust())
-    arena.refused_load(DigestMismatch, lambda: arena.load(changed, host, signature=package.signature))
+    # Before its manifest, and behind it, where no section may be at all.
+    before = arena.package(append_section(bystander().binary, "more", b"code")).binary
+    for changed in (before, append_section(package.binary, "more", b"code")):
+        arena.refused_load(
+            DigestMismatch, lambda changed=changed: arena.load(changed, host, signature=package.signature)
+        )
 
 
 @attack("signatures")

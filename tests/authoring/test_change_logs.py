@@ -151,6 +151,14 @@ def test_chunks_have_a_state_where_a_transaction_ends_and_nowhere_else(component
 
 
 @each_language
+def test_chunk_that_is_full_has_the_state_of_its_last_row(components, language: str) -> None:
+    events = [each for at in range(4) for each in ({"insert": "orders", "row": {"id": at}}, COMMIT)]
+    with opened(components, language, events) as plugin:
+        plugin.open(Selection("orders", "changes"))
+        assert states(read_on(plugin, 2)) == [4, 8, 8]
+
+
+@each_language
 @pytest.mark.parametrize("max_rows", [1, 100])
 def test_log_goes_on_from_every_state(components, language: str, max_rows: int) -> None:
     with opened(components, language, SHOP) as plugin:

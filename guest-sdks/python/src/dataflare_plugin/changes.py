@@ -107,11 +107,16 @@ class ChangeReading:
 
     def next(self, max_rows: int) -> Rows | Columns | Pause:
         """What comes next: the log has no end."""
-        while len(self._rows) < max_rows:
+        while True:
+            is_full = len(self._rows) >= max_rows
             event = self._held or self._pull()
             place = None if isinstance(event, Commit | Idle) else self._place_of(event.dataset)
-            ends_chunk = isinstance(event, Idle) or (
-                place is not None and (isinstance(event, NewSchema) or place != self._place)
+            # The commit of the last row that fits belongs to the chunk.
+            is_over = is_full and not isinstance(event, Commit)
+            ends_chunk = (
+                is_over
+                or isinstance(event, Idle)
+                or (place is not None and (isinstance(event, NewSchema) or place != self._place))
             )
             self._held = event if ends_chunk and self._rows else None
             if self._held:
@@ -122,7 +127,7 @@ class ChangeReading:
                     return Pause(state, event.retry_after_ms)
                 case Commit():
                     self._position, self._safe = event.position, len(self._rows)
-                    if not self._rows and (self._given_since_state or self._passed >= _MOST_PASSED):
+                    if is_full or (not self._rows and (self._given_since_state or self._passed >= _MOST_PASSED)):
                         break
                 case _ if place is None:
                     self._passed += 1

@@ -39,13 +39,15 @@ pub struct Dataset {
     pub cursor: Option<String>,
     /// Whether [`crate::Source::split`] can cut it into parts.
     pub splittable: bool,
+    /// How it can be read; empty for [`Mode::Full`] and, with a cursor, [`Mode::Incremental`].
+    pub modes: Vec<Mode>,
 }
 
 impl Dataset {
     /// A dataset without columns.
     pub fn new(name: impl Into<String>) -> Self {
         let (name, fields, key) = (name.into(), Vec::new(), Vec::new());
-        Self { name, description: String::new(), fields, key, cursor: None, splittable: false }
+        Self { name, description: String::new(), fields, key, cursor: None, splittable: false, modes: Vec::new() }
     }
 
     /// Add a column of an Arrow type.
@@ -78,6 +80,20 @@ impl Dataset {
         self
     }
 
+    /// Say how it can be read, where that is not in full and by its cursor: a log of changes is `modes([Mode::Changes])`.
+    pub fn modes(mut self, modes: impl IntoIterator<Item = Mode>) -> Self {
+        self.modes = modes.into_iter().collect();
+        self
+    }
+
+    pub(crate) fn has_mode(&self, mode: Mode) -> bool {
+        match mode {
+            Mode::Incremental if self.cursor.is_none() => false,
+            Mode::Full | Mode::Incremental if self.modes.is_empty() => true,
+            mode => self.modes.contains(&mode),
+        }
+    }
+
     /// The columns, with their roles in the metadata.
     pub fn schema(&self) -> Schema {
         self.with_roles(Schema::new(self.fields.clone()))
@@ -107,6 +123,8 @@ pub enum Mode {
     Full,
     /// The rows after the state's cursor.
     Incremental,
+    /// Inserts, updates and deletes, in the order in which they happened: [`crate::Source::changes`].
+    Changes,
 }
 
 impl Mode {
@@ -114,6 +132,7 @@ impl Mode {
         match self {
             Self::Full => "full",
             Self::Incremental => "incremental",
+            Self::Changes => "changes",
         }
     }
 }

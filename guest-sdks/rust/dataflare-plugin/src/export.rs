@@ -290,11 +290,12 @@ pub mod exports {
     pub mod source {
         use super::*;
         use crate::bindings::source::exports::dataflare::plugin::source as wit;
-        use crate::source::{acknowledged, encoded, request_of, Progress, Reading};
+        use crate::source::{acknowledged, encoded, requests_of, Progress, Read};
+        use crate::Mode;
 
         struct Held<P: crate::Source> {
             plugin: P,
-            reading: Option<Reading<P::State>>,
+            reading: Option<Read<P::State>>,
         }
 
         lifecycle!(Source, |plugin| Held::<P> { plugin, reading: None });
@@ -306,7 +307,11 @@ pub mod exports {
 
             fn split(selections: Vec<wit::Selection>, state: Option<Vec<u8>>, at_most: u32) -> Result<wit::Division> {
                 with(|held: &mut Held<P>| {
-                    let request = request_of(&held.plugin, &selections, None, state.as_deref())?;
+                    let request = requests_of(&held.plugin, &selections, None, state.as_deref())?.remove(0);
+                    if request.mode == Mode::Changes {
+                        let what = format!("dataset {:?}: changes have one order, and no parts", request.dataset.name);
+                        return Err(Error::Unsupported(what));
+                    }
                     let parts = held.plugin.split(&request, at_most as usize)?;
                     let parts = parts.iter().map(|part| encoded(&request, "part", part)).collect::<Result<_>>()?;
                     Ok(wit::Division { parts, rest: None })
@@ -319,18 +324,22 @@ pub mod exports {
                 state: Option<Vec<u8>>,
             ) -> Result<Option<wit::EstimatedRows>> {
                 with(|held: &mut Held<P>| {
-                    let request = request_of(&held.plugin, &selections, part.as_deref(), state.as_deref())?;
+                    let request = requests_of(&held.plugin, &selections, part.as_deref(), state.as_deref())?.remove(0);
+                    if request.mode == Mode::Changes {
+                        return Ok(None);
+                    }
                     Ok(held.plugin.estimate(&request)?.map(|rows| wit::EstimatedRows { rows, exact: true }))
                 })
             }
 
             fn open(selections: Vec<wit::Selection>, part: Option<Vec<u8>>, state: Option<Vec<u8>>) -> Result<Vec<Schema>> {
                 with(|held: &mut Held<P>| {
-                    let request = request_of(&held.plugin, &selections, part.as_deref(), state.as_deref())?;
-                    let reading = Reading::begin(&held.plugin, request)?;
-                    let schema = reading.schema();
+                    held.reading = None;
+                    let requests = requests_of(&held.plugin, &selections, part.as_deref(), state.as_deref())?;
+                    let reading = Read::begin(&mut held.plugin, requests)?;
+                    let schemas = reading.schemas();
                     held.reading = Some(reading);
-                    Ok(vec![schema])
+                    Ok(schemas)
                 })
             }
 
@@ -341,8 +350,13 @@ pub mod exports {
                     };
                     Ok(match reading.next(&mut held.plugin, max_rows as usize)? {
                         None => wit::Progress::Ended,
-                        Some(Progress::NewSchema(schema)) => wit::Progress::NewSchema(wit::SchemaChange { selection: 0, schema }),
-                        Some(Progress::Rows(rows, state)) => wit::Progress::Rows(wit::Chunk { selection: 0, rows: rows.into_raw(), state }),
+                        Some(Progress::NewSchema(selection, schema)) => {
+                            wit::Progress::NewSchema(wit::SchemaChange { selection: selection as u32, schema })
+                        }
+                        Some(Progress::Rows(selection, rows, state)) => {
+                            wit::Progress::Rows(wit::Chunk { selection: selection as u32, rows: rows.into_raw(), state })
+                        }
+                        Some(Progress::Idle(state, retry_after_ms)) => wit::Progress::Idle(wit::Pause { state, retry_after_ms }),
                     })
                 })
             }
@@ -360,15 +374,18 @@ pub mod exports {
         }
 
         fn described(dataset: &crate::Dataset) -> wit_datasets::Dataset {
-            let mut modes = wit_datasets::ReadingModes::FULL;
-            modes.set(wit_datasets::ReadingModes::INCREMENTAL, dataset.cursor.is_some());
+            let mut modes = wit_datasets::ReadingModes::empty();
+            modes.set(wit_datasets::ReadingModes::FULL, dataset.has_mode(Mode::Full));
+            modes.set(wit_datasets::ReadingModes::INCREMENTAL, dataset.has_mode(Mode::Incremental));
+            modes.set(wit_datasets::ReadingModes::CHANGES, dataset.has_mode(Mode::Changes));
+            modes.set(wit_datasets::ReadingModes::UNBOUNDED, dataset.has_mode(Mode::Changes));
             modes.set(wit_datasets::ReadingModes::SPLITTABLE, dataset.splittable);
             wit_datasets::Dataset {
                 name: wit_datasets::DatasetName { namespace: String::new(), name: dataset.name.clone() },
                 description: dataset.description.clone(),
                 schema: dataset.schema(),
                 key: dataset.key.clone(),
-                cursors: dataset.cursor.iter().cloned().collect(),
+                cursors: dataset.cursor.iter().filter(|_| dataset.has_mode(Mode::Incremental)).cloned().collect(),
                 modes,
             }
         }

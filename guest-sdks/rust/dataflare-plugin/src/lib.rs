@@ -44,6 +44,7 @@ pub mod batch;
 pub mod bindings;
 mod bitmap;
 pub mod capabilities;
+mod changes;
 mod column;
 mod config;
 pub mod datasets;
@@ -66,6 +67,7 @@ mod validator;
 pub use batch::Batch;
 pub use bitmap::Bitmap;
 pub use capabilities::{clock, files, http, metrics, plugins, random, secrets, shared, state, tasks};
+pub use changes::{Event, Events, Row};
 pub use column::{Cell, Column, IntoColumn, Texts};
 pub use config::{parse_config, Config, NoConfig};
 pub use datasets::{Chunk, Dataset, Field, Mode, Request, Schema};
@@ -92,8 +94,8 @@ pub use {schemars, serde, serde_json};
 pub mod prelude {
     pub use crate::{
         call, col, export_destination, export_processor, export_source, export_transformer, export_validator, lit, log, Abilities, Batch,
-        Chunk, Dataset, Destination, Error, Expression, Field, Mode, NoConfig, Processor, Record, RejectedRow, Request, Result, Rule, Run,
-        Schema, Severity, Source, Target, Transformer, Validator, Violation,
+        Chunk, Dataset, Destination, Error, Event, Events, Expression, Field, Mode, NoConfig, Processor, Record, RejectedRow, Request,
+        Result, Rule, Run, Schema, Severity, Source, Target, Transformer, Validator, Violation,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

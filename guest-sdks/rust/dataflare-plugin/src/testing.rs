@@ -25,9 +25,9 @@ use serde_json::Value;
 
 use crate::bindings::imports::dataflare::host::http::{Request as HttpRequest, Response};
 use crate::log::Level;
-use crate::source::{Progress, Reading};
+use crate::source::{Progress, Read};
 use crate::twin::{memory, Memory};
-use crate::{Batch, Config, Dataset, Error, Request, Result, Source};
+use crate::{Batch, Config, Dataset, Error, Mode, Request, Result, Source};
 
 /// Read a configuration, as `configure` does.
 pub fn config<T: Config>(value: Value) -> Result<T> {
@@ -51,16 +51,18 @@ pub fn process<P: crate::Processor>(plugin: &mut P, record: Value) -> Result<Opt
     Ok(changed.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
-/// Read all of a dataset, in chunks of at most so many rows, as the host does.
+/// Read all of a dataset, or of a log of changes all there is, in chunks of at most so many rows, as the host does.
 pub fn read_all<S: Source>(source: &mut S, dataset: &Dataset, max_rows: usize) -> Result<Value> {
-    let mut reading = Reading::begin(source, Request::new(dataset.clone()))?;
+    let mode = if dataset.has_mode(Mode::Full) { Mode::Full } else { Mode::Changes };
+    let mut reading = Read::begin(source, vec![Request { mode, ..Request::new(dataset.clone()) }])?;
     let mut found = Vec::new();
-    while let Some(progress) = reading.next(source, max_rows)? {
-        if let Progress::Rows(rows, _) = progress {
-            found.extend(rows.records::<Value>()?);
+    loop {
+        match reading.next(source, max_rows)? {
+            Some(Progress::Rows(_, rows, _)) => found.extend(rows.records::<Value>()?),
+            Some(Progress::NewSchema(..)) => {}
+            Some(Progress::Idle(..)) | None => return Ok(Value::Array(found)),
         }
     }
-    Ok(Value::Array(found))
 }
 
 /// Reset the host of this thread.

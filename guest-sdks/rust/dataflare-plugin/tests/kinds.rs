@@ -190,6 +190,41 @@ fn columns_that_a_chunk_brings_are_those_of_the_chunks_after_it() {
     assert_eq!(source.0, [1, 1, 1, 2, 2]);
 }
 
+/// A log of two transactions, of which the second changes a key.
+struct Log;
+
+impl Source for Log {
+    type Config = NoConfig;
+    type State = usize;
+
+    fn new(_: NoConfig) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn datasets(&self) -> Result<Vec<Dataset>> {
+        Ok(vec![Dataset::new("people").column("id", "int64").column("name", "string").key(["id"]).modes([Mode::Changes])])
+    }
+
+    fn changes(&mut self, position: Option<usize>, _: &[Dataset]) -> Result<Events<usize>> {
+        let events = [
+            Event::insert("people", &json!({ "id": 1, "name": "Ada" })),
+            Ok(Event::Commit(1)),
+            Event::update_of("people", &json!({ "id": 1 }), &json!({ "id": 2, "name": "Ada" })),
+            Event::delete("people", &json!({ "id": 2 })),
+            Ok(Event::Commit(2)),
+        ];
+        Ok(Box::new(events.into_iter().skip(if position == Some(1) { 2 } else { 0 })))
+    }
+}
+
+#[test]
+fn a_log_of_changes_is_read_until_there_is_no_more() {
+    let dataset = Log.datasets().unwrap().remove(0);
+    let found = testing::read_all(&mut Log, &dataset, 10).unwrap();
+    let operations: Vec<_> = found.as_array().unwrap().iter().map(|row| (row["_operation"].clone(), row["id"].clone())).collect();
+    assert_eq!(operations, [(json!(0), json!(1)), (json!(2), json!(1)), (json!(0), json!(2)), (json!(2), json!(2))]);
+}
+
 struct Positive;
 
 impl Validator for Positive {

@@ -314,3 +314,84 @@ def test_variable_that_the_file_does_not_use_is_a_mistake(dataflare, folder, wor
     done = dataflare("run", "p.yaml", *words)
     assert (done.exit_code, "does not use it" in done.stderr, hint in done.stderr) == (2, True, True), done.stderr
     assert not list(folder.glob("out*"))
+
+
+DATABASE = """\
+name: copy
+databases: { shop: { url: "URL", access: ACCESS } }
+nodes:
+  read: { connector: csv, read: orders.csv }
+  write: { connector: sql, database: shop, write: orders, input: read, KEYS }
+"""
+TABLE = """\
+name: copy
+databases: { shop: { url: "URL", access: ACCESS } }
+nodes:
+  read: { connector: sql, database: shop, read: orders }
+  write: { connector: jsonl, input: read, write: out.jsonl }
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+@pytest.mark.parametrize(
+    ("text", "file", "access", "says", "hint"),
+    [
+        (TABLE, "absent.db", "read", "the file is not there", "relative to the pipeline's file"),
+        (TABLE, "absent.db", "write", "the file is not there", "relative to the pipeline's file"),
+        (TABLE, "absent/a.db", "read", "there is no folder ", "make it"),
+        (TABLE, ".", "read", "it is a directory", "relative to the pipeline's file"),
+        (TABLE, "orders.csv", "read", "it is not a ", "connector: csv"),
+        (TABLE, "other.db", "read", "it is not a ", "url: '"),
+        (DATABASE, "absent/a.db", "write", "there is no folder ", "make it"),
+        (DATABASE, "orders.csv", "write", "it is not a ", "connector: csv"),
+    ],
+)
+def test_a_database_whose_file_cannot_be_one_is_told_in_the_check_and_the_run(
+    dataflare, folder, kind, text, file, access, says, hint
+):
+    other = {"sqlite": b"12345678DUCK", "duckdb": b"SQLite format 3\0"}[kind]
+    (folder / "other.db").write_bytes(other + b"\0" * 100)
+    before = (folder / "orders.csv").read_bytes()
+    (folder / "p.yaml").write_text(
+        text.replace("URL", f"{kind}:{file}").replace("ACCESS", access).replace(", KEYS", "")
+    )
+    for options in ([], ["--check"]):
+        result = dataflare("run", *options, "p.yaml")
+        assert result.exit_code == 1, result.stderr
+        assert "node 'write'" in result.stderr if text is DATABASE else "node 'read'" in result.stderr
+        assert "p.yaml:" in result.stderr and says in result.stderr and hint in result.stderr, result.stderr
+    assert not (folder / "absent.db").exists() and (folder / "orders.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("keys", "roles", "is_valid"),
+    [
+        ("mode: merge", "", False),
+        ("mode: merge, key: [order]", "", True),
+        ("mode: merge", ", roles: {key: [order]}", True),
+    ],
+)
+def test_merging_without_a_key_is_told_before_the_run(dataflare, folder, keys, roles, is_valid):
+    text = DATABASE.replace("URL", "sqlite:new.db").replace("ACCESS", "write").replace("KEYS", keys)
+    (folder / "p.yaml").write_text(text.replace("orders.csv }", f"orders.csv{roles} }}"))
+    result = dataflare("run", "--check", "p.yaml")
+    assert (result.exit_code == 0) == is_valid, result.stderr
+    assert is_valid or "p.yaml:5: node 'write': to merge, name the columns of the key" in result.stderr
+
+
+def test_what_the_check_can_ask_for_before_a_run_is_told(dataflare, folder):
+    (folder / "p.yaml").write_text(
+        PIPELINE.replace("config:", "limits: { memory: 64KiB }\n    config:").replace(
+            "read: orders.csv", "read: odrers.csv"
+        )
+    )
+    result = dataflare("run", "--check", "p.yaml")
+    assert "which is not there\n  hint: in its folder: did you mean 'orders.csv'?" in result.stderr
+    assert (
+        "p.yaml:9: node 'price' failed: plugin 'derive-columns', instantiation: asked for more memory" in result.stderr
+    )
+    (folder / "p.yaml").write_text(
+        TABLE.replace("URL", "postgresql://u@localhost/x").replace("access: ACCESS", "password: absent")
+    )
+    result = dataflare("run", "--check", "p.yaml")
+    assert "p.yaml:4: node 'read' failed: there is no secret 'absent'" in result.stderr

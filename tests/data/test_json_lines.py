@@ -7,6 +7,7 @@ import json
 import math
 import re
 import time
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -186,6 +187,52 @@ def test_schema_is_inferred_from_all_lines():
         {"a": 2.5, "b": None, "c": None},
         {"a": None, "b": None, "c": [True]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["18446744073709551615"], "decimal128(38, 0)"),
+        (["9223372036854775808", "1", "null"], "decimal128(38, 0)"),
+        (["1" * 39], "decimal256(76, 0)"),
+        (["1234567890123456.78", "0.5"], "decimal128(38, 2)"),
+        (["0.1234567890123456789", "1"], "decimal128(38, 19)"),
+        (["9007199254740993", "0.5"], "decimal128(38, 1)"),
+        (["[1.5, 18446744073709551616]", "[]"], "list<item: decimal128(38, 1)>"),
+        (['{"b": {"c": 18446744073709551616}}'], "struct<b: struct<c: decimal128(38, 0)>>"),
+        (["0.30000000000000004", "1.7976931348623157e308", "5e-324"], "double"),
+        (["-0", "1"], "double"),
+        (["-9223372036854775808", "9223372036854775807"], "int64"),
+    ],
+)
+@pytest.mark.parametrize("rows_before", [0, 20_000])
+def test_inferred_types_keep_every_number_as_it_is_written(values, kind, rows_before):
+    def flat(value):
+        if isinstance(value, list):
+            return [flat(each) for each in value]
+        if isinstance(value, dict):
+            return {key: flat(each) for key, each in value.items()}
+        return value if value is None else (Decimal(str(value)), math.copysign(1, value))
+
+    text = '{"a":null}\n' * rows_before + "".join(f'{{"a":{value}}}\n' for value in values)
+    column = read(text).value.arrow.column(0)
+    assert str(column.type) == kind
+    assert flat(column.to_pylist()[rows_before:]) == [
+        flat(json.loads(value, parse_int=Decimal, parse_float=Decimal)) for value in values
+    ]
+
+
+@pytest.mark.parametrize(
+    "values", [["1", "1e-400"], ["0.12345678901234567890", "1e-30"], ["1" * 77], ["1" * 20, "NaN"]]
+)
+def test_numbers_that_no_type_keeps_are_an_error_with_their_line_and_column(values):
+    message = error("".join(f'{{"b":0,"a":{value}}}\n' for value in values))
+    assert re.match(r"line [12]: column 'a': no type keeps .*give the column a type", message)
+
+
+def test_numbers_within_texts_are_not_looked_at():
+    text = '{"a":1.5,"b":"18446744073709551616","c":":-0,"}\n'
+    assert read(text).value.arrow.to_pylist() == [{"a": 1.5, "b": "18446744073709551616", "c": ":-0,"}]
 
 
 @pytest.mark.parametrize("text", ['{"a":[null,null]}\n', '{"a":{"b":null}}\n{"a":{"b":null}}\n', '{"a":[[null],[]]}'])

@@ -86,6 +86,24 @@ def test_columns_that_a_script_leaves_keep_types_values_and_metadata(host: Host)
     assert found.equals(batch) and found.schema.equals(batch.schema, check_metadata=True)
 
 
+def test_decimals_of_every_width_stay_what_they_are(host: Host) -> None:
+    kinds = [pa.decimal32(9, 2), pa.decimal64(18, 2), pa.decimal128(38, 2), pa.decimal256(60, 2)]
+    batch = pa.RecordBatch.from_pydict({str(kind): pa.array([Decimal("1234567.89"), None], kind) for kind in kinds})
+    assert mapped(host, ".", batch).equals(batch)
+    assert mapped(host, "select([.[] | . != null and . > 1000000] | all)", batch).equals(batch.slice(0, 1))
+
+
+def test_columns_with_new_names_keep_every_digit(host: Host) -> None:
+    values = {
+        "whole": pa.array([2**64 - 1], pa.uint64()),
+        "decimal": pa.array([Decimal("1234567890123456.78")]),
+        "long": pa.array([Decimal("1" * 70)], pa.decimal256(76, 0)),
+    }
+    found = mapped(host, 'with_entries(.key |= . + "2") | .nested = {whole2}', pa.RecordBatch.from_pydict(values))
+    expected = {f"{name}2": column.to_pylist()[0] for name, column in values.items()}
+    assert found.to_pylist() == [expected | {"nested": {"whole2": 2**64 - 1}}]
+
+
 def test_order_new_columns_and_changed_kinds(host: Host) -> None:
     found = mapped(host, "{new: 1, decimal, whole: (.whole | tostring), small: (.small / 2), real}", EVERY)
     assert found.schema.names == ["new", "decimal", "whole", "small", "real"]

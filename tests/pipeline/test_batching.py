@@ -128,16 +128,20 @@ def test_workers_end_when_their_input_is_stopped():
 # In pipelines
 
 NODES = (
-    "  in: {{plugin: source.wasm}}\n  middle: {{plugin: {plugin}.wasm, input: in, workers: {workers}}}\n"
+    "  in: {{plugin: source.wasm}}\n  middle: {{plugin: {plugin}.wasm, input: in{workers}}}\n"
     "  out: {{plugin: destination.wasm, input: middle}}\n"
 )
 
 
 @pytest.mark.parametrize("kind", ["processor", "transformer", "validator"])
-@pytest.mark.parametrize("workers", [1, 4])
-def test_a_stateless_plugin_works_on_several_batches_and_keeps_their_order(specify, kind, workers):
+@pytest.mark.parametrize(("keys", "workers"), [(", workers: 1", 1), (", workers: 4", 4), ("", 3)])
+def test_a_stateless_plugin_uses_all_cores_or_as_many_as_said_and_keeps_the_order(
+    specify, kind, keys, workers, monkeypatch
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+    # Each call waits until as many others are under way.
     together = threading.Barrier(workers)
-    batches = [rows_of(*range(n * 2000, (n + 1) * 2000)) for n in range(8)]
+    batches = [rows_of(*range(n * 2000, (n + 1) * 2000)) for n in range(12)]
 
     def slow(rows: pa.RecordBatch) -> pa.RecordBatch:
         together.wait(60)
@@ -154,11 +158,11 @@ def test_a_stateless_plugin_works_on_several_batches_and_keeps_their_order(speci
     }[kind]()
     target = FakeDestination()
     host = FakeHost(source=FakeSource(batches), destination=target, **{kind: plugin})
-    report = run(specify(NODES.format(plugin=kind, workers=workers)), host=host)
-    assert [row["x"] for row in target.rows] == list(range(16_000))
+    report = run(specify(NODES.format(plugin=kind, workers=keys)), host=host)
+    assert [row["x"] for row in target.rows] == list(range(24_000))
     assert host.loaded["middle"]["pool"].maximum == max(4, workers)
     assert host.loaded["in"]["pool"] is None
-    assert report.nodes[1].rows_in == 16_000
+    assert report.nodes[1].rows_in == 24_000
     assert plugin.calls.count("output_schema") == (kind == "transformer")
 
 
@@ -174,7 +178,7 @@ def test_the_first_of_several_failures_in_the_order_of_rows_is_told(specify):
     host = FakeHost(source=source, processor=FakeProcessor(fail), destination=FakeDestination())
     before = threading.active_count()
     with pytest.raises(NodeFailed, match="at 2000"):
-        run(specify(NODES.format(plugin="processor", workers=4)), host=host)
+        run(specify(NODES.format(plugin="processor", workers=", workers: 4")), host=host)
     assert threading.active_count() <= before
 
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import itertools
 import lzma
+import re
 import signal
 import zipfile
 
@@ -232,6 +233,29 @@ def test_a_line_that_is_not_an_object_is_an_error(fill, line):
 )
 def test_broken_json_has_a_remedy(fill, text):
     assert refused("jsonl", fill(text)).line == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "hint"),
+    [
+        *((value, f": {value}", "JSON numbers have no") for value in ("01", "+1", ".5", "1.", "0x10", "1_000")),
+        *((value, f": {value}", "JSON has null, true and false") for value in ("None", "True", "nan", "-inf")),
+        ("'x'", ": 'x'", "JSON has names and texts in double quotes"),
+        ("x", ": x", "JSON has names and texts in double quotes"),
+        ("1,", "", "each line has one JSON object"),
+        ('1 "b"', "", "each line has one JSON object"),
+    ],
+)
+def test_what_json_does_not_have_is_told_with_its_place(fill, value, place, hint):
+    error = refused("jsonl", fill(f'{{"a":1}}\n{{"a":{value}}}\n'))
+    assert error.line == 2 and re.search(f", at character [0-9]+{re.escape(place)}$", error.message), error.message
+    assert error.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("text", ["12:30:15.5", "24:00:00", "12:30:15Z", "1970-01-01T00:00:00"])
+def test_a_text_that_is_not_a_time_is_told_as_it_is_written(fill, text):
+    error = refused("jsonl", fill(f'{{"a":"{text}"}}\n'), columns={"a": "time32[s]"})
+    assert error.message.endswith(f"in:1: column 'a': {text!r} is not a value of time32[s]")
 
 
 @pytest.mark.parametrize(

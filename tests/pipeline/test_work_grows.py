@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from dataflare.data.json_numbers import inexact_numbers
 from dataflare.pipeline import sinks
-from dataflare.pipeline.reading.json_numbers import inexact_numbers
 from dataflare.pipeline.writers import open_destination
 from reading_kit import NODES, read, source_of
 

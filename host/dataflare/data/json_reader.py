@@ -38,6 +38,7 @@ from dataflare.data.json_blocks import (
 )
 from dataflare.data.json_floats import without_quotes
 from dataflare.data.json_keys import check_keys
+from dataflare.data.json_numbers import with_exact_numbers
 from dataflare.data.shapes import malformed, too_large, wrong_type
 from dataflare.data.views import text_values
 
@@ -46,11 +47,17 @@ __all__ = ["decode_json_lines"]
 _MAX_TEXT_BYTES = 2**31 - 2
 _BYTES_AT_ONCE = 2**17  # of text that is scanned at a time: intermediate results stay in the cache
 _NO_OBJECT = re.compile(rb"^[ \t\r\v\f]*[^ \t\r\v\f\n{]", re.MULTILINE)
+_FIRST_DAY = "1970-01-01T"
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
 
 
 def decode_json_lines(
-    lines: bytes, schema: pa.Schema | None, max_bytes: int, *, extra: Literal["drop", "infer", "refuse"] = "drop"
+    lines: bytes,
+    schema: pa.Schema | None,
+    max_bytes: int,
+    *,
+    extra: Literal["drop", "infer", "refuse"] = "drop",
+    exact: bool = True,
 ) -> pa.RecordBatch:
     """Read one JSON object per line; skip blank lines.
 
@@ -61,6 +68,8 @@ def decode_json_lines(
         max_bytes: Limit in bytes of the text and of the batch.
         extra: How to treat keys that are not in the schema: `drop` (default), `infer` or `refuse`. `infer` adds columns
             for keys of the rows, and drops those within a column of the schema.
+        exact: Whether types that are inferred keep all numbers, as decimals where doubles would round. Without it, the
+            caller looks after them.
 
     Raises:
         DataFailure: `malformed`, with the line number; `too-large`; `wrong-type` for a type of the schema that has no
@@ -68,6 +77,11 @@ def decode_json_lines(
     """
     if len(lines) > min(max_bytes, _MAX_TEXT_BYTES):
         raise too_large(f"{len(lines)} bytes of JSON are more than max_batch_bytes = {max_bytes}")
+    if schema is None and exact:
+        batch = decode_json_lines(lines, None, max_bytes, exact=False)
+        inferred = batch.schema
+        schema = with_exact_numbers(lines, inferred)
+        return batch if schema is inferred else decode_json_lines(lines, schema, max_bytes)
     starts = _object_lines(lines)
     if schema is None and (found := _read_like_first_lines(lines, len(starts), max_bytes)) is not None:
         return found
@@ -383,8 +397,13 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
         return _decode_base64(array).cast(data_type)
     if types.is_time(data_type):
         # Arrow cannot cast text to a time, but can cast it to a timestamp of the first day.
-        moments = pc.binary_join_element_wise(pa.scalar("1970-01-01T"), array, pa.scalar(""))
-        return moments.cast(pa.timestamp(data_type.unit)).cast(data_type)
+        moments = pc.binary_join_element_wise(pa.scalar(_FIRST_DAY), array, pa.scalar(""))
+        moment = pa.timestamp(data_type.unit)
+        try:
+            return moments.cast(moment).cast(data_type)
+        except pa.ArrowInvalid as error:
+            message = str(error).replace(_FIRST_DAY, "", 1).replace(str(moment), str(data_type), 1)
+            raise ValueError(message) from error
     if types.is_dictionary(data_type):
         return dictionary_of(_restore(array, data_type.value_type)).cast(data_type)
     if types.is_struct(data_type):

@@ -6,18 +6,21 @@ import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
 from dataflare.documents.models import nearest
-from dataflare.errors import ConfigError, DataflareError
+from dataflare.errors import ConfigError, DataflareError, MemoryLimitExceeded
 from dataflare.limits import Limits
 from dataflare.pipeline.column_roles import ColumnRoles
 from dataflare.pipeline.config_schema import misfits
 from dataflare.pipeline.databases.connection import find_driver
+from dataflare.pipeline.databases.files import check_file
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
+from dataflare.pipeline.databases.open import password_of
 from dataflare.pipeline.loading import database_of, kind_of, load_plugin
 from dataflare.pipeline.models import PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
@@ -32,6 +35,7 @@ from dataflare.real_paths import real_path
 from dataflare.runtime.host import Host
 from dataflare.security.admission import AdmittedPipeline
 from dataflare.security.connectors import ConnectorFiles
+from dataflare.suggestions import known_names
 
 __all__ = ["check_pipeline", "config_error"]
 
@@ -87,7 +91,10 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
             own += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
         elif isinstance(node, SqlRead | SqlWrite):
             try:
-                find_driver(node.database, database_of(specification, node, admitted))
+                grant = database_of(specification, node, admitted)
+                find_driver(node.database, grant)
+                check_file(node.database, grant)
+                password_of(node.database, grant, host.connector_secret)
             except DataflareError as error:
                 own.append(_at(specification, error, name, "database"))
         for key, text in listings(node):
@@ -117,7 +124,11 @@ def _plugin_problems(
     except DataflareError as error:
         yield _at(specification, error, name, *(error.where.split(".")[:1] if isinstance(error, ConfigError) else ()))
     try:
-        schema = host.metadata(specification.plugin_path(node.plugin), limits=_LIMITS).config_schema
+        limits = replace(_LIMITS, memory_bytes=specification.limits[name].memory_bytes)
+        schema = host.metadata(specification.plugin_path(node.plugin), limits=limits).config_schema
+    except MemoryLimitExceeded as error:
+        yield _at(specification, error, name, "limits")
+        return
     except DataflareError as error:
         yield _at(specification, error, name, "plugin")
         return
@@ -163,13 +174,20 @@ def _input_problems(
             yield _at(specification, error, name, "read")
             continue
         if not [each for each in paths if os.path.lexists(each)]:
-            siblings = ", ".join(sorted(os.listdir(path.parent))[:10]) if os.path.isdir(path.parent) else ""
-            hint = f"in its folder there are {siblings}" if siblings else f"there is no folder {path.parent}"
-            yield ConfigError(f"node {name!r} reads {path}, which is not there", where=where, hint=hint)
+            yield ConfigError(f"node {name!r} reads {path}, which is not there", where=where, hint=_others(path))
             continue
         for each in paths:
             if why := _why_unreadable(each):
                 yield ConfigError(f"node {name!r} cannot read {each}: {why}", where=where)
+
+
+def _others(path: Path) -> str:
+    """Say which files are in the folder of one that is not: first those that may be meant."""
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    names = sorted(each for each in os.listdir(path.parent) if not each.startswith("."))
+    names.sort(key=lambda each: Path(each).suffix != path.suffix)
+    return f"in its folder: {known_names(path.name, names)}" if names else "its folder is empty"
 
 
 def _known_schema(
@@ -211,6 +229,11 @@ def _column_problems(
     if target is None or origin not in schemas:
         return
     names = schemas[origin].names
+    roles = getattr(specification.pipeline.nodes[origin], "roles", None)
+    if target.mode == "merge" and not target.key and not (roles and roles.key):
+        where = specification.where("nodes", name, *(() if isinstance(node, SqlWrite) else ("destination",)), "mode")
+        what = f"node {name!r}: to merge, name the columns of the key"
+        yield ConfigError(what, where=where, hint="key: [COLUMN, ...]")
     for key, columns in (("key", target.key or []), ("operation", [target.operation] if target.operation else [])):
         keys = (key,) if isinstance(node, SqlWrite) else ("destination", key)
         for column in columns:

@@ -193,7 +193,7 @@ class StateFile(PipelineState):
         except OSError as error:
             raise StateError(
                 f"{self.path}: the state cannot be kept there: {error.strerror or error}",
-                hint="name another file with --state, or keep none with --no-state",
+                hint="name another file with --state; a run can also keep no state, with --no-state",
             ) from error
 
 

@@ -179,7 +179,8 @@ fn kinds_of(type_name: &str) -> u8 {
         "null" => 0,
         "bool" => BOOL,
         "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64" | "duration" => WHOLE,
-        "double" | "float" | "halffloat" | "decimal128" | "decimal256" => WHOLE | REAL,
+        "double" | "float" | "halffloat" => WHOLE | REAL,
+        decimal if decimal.starts_with("decimal") => WHOLE | REAL,
         "list" | "large_list" | "fixed_size_list" | "struct" | "map" => NESTED,
         _ => TEXT,
     }

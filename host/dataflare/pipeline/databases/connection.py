@@ -18,6 +18,7 @@ from dataflare.errors import ConfigError
 from dataflare.interruptible import interruptible
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError
+from dataflare.pipeline.databases.files import check_file
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.texts import cut
 
@@ -92,7 +93,7 @@ class Connection:
 
     Raises:
         ConfigError: The driver is not installed.
-        DatabaseError: The database cannot be reached.
+        DatabaseError: The database cannot be reached, or its file is not one.
     """
 
     def __init__(self, name: str, grant: DatabaseGrant, password: str | None) -> None:
@@ -101,6 +102,7 @@ class Connection:
         self._password = password
         self._shown = grant.shown
         module = find_driver(name, grant)
+        check_file(name, grant)
         try:
             # What another process uses is not imported here.
             driver = None if grant.is_file else importlib.import_module(f"{module}.dbapi")
@@ -322,7 +324,7 @@ class Connection:
     def _database_error(self, what: str, text: str, state: str) -> DatabaseError:
         unavailable = state.startswith(_UNAVAILABLE_STATES) or any(each in text for each in _UNAVAILABLE_TEXTS)
         of_rows = state.startswith(_ROW_STATES) or any(each in text for each in _ROW_TEXTS)
-        hint = "is the server running, and is the URL right?" if what == "connect" else ""
+        hint = "is the server running, and is the URL right?" if what == "connect" and not self._is_confined else ""
         if "Could not set lock on file" in text:
             hint = "one process at a time writes a DuckDB file, and none reads it then: wait for the other one"
         if unavailable and what != "connect":

@@ -19,7 +19,7 @@ from dataflare.pipeline.databases.source import SqlSource
 from dataflare.pipeline.databases.sqlite import SQLite
 from dataflare.pipeline.run_errors import DatabaseError
 
-__all__ = ["open_database"]
+__all__ = ["open_database", "password_of"]
 
 _DIALECTS: Final[dict[str, Callable[[], Dialect]]] = {
     "postgresql": PostgreSQL,
@@ -42,17 +42,27 @@ def open_database(
     """
 
     def connect() -> tuple[Connection, Dialect]:
-        password = None
-        if grant.password is not None:
-            password = secret(grant.password)
-            if password is None:
-                raise ConfigError(
-                    f"there is no secret {grant.password!r} for the database {node.database!r}",
-                    hint=f"set DATAFLARE_SECRET_{grant.password.upper().replace('-', '_')}",
-                )
+        password = password_of(node.database, grant, secret)
         return _connected(node.database, grant, password), _DIALECTS[grant.kind]()
 
     return SqlSource(node, connect) if isinstance(node, SqlRead) else SqlDestination(node, connect)
+
+
+def password_of(name: str, grant: DatabaseGrant, secret: Callable[[str], str | None]) -> str | None:
+    """Find the password of a database; `None` if it needs none.
+
+    Raises:
+        ConfigError: There is no such secret.
+    """
+    if grant.password is None:
+        return None
+    password = secret(grant.password)
+    if password is None:
+        raise ConfigError(
+            f"there is no secret {grant.password!r} for the database {name!r}",
+            hint=f"set DATAFLARE_SECRET_{grant.password.upper().replace('-', '_')}",
+        )
+    return password
 
 
 def _connected(name: str, grant: DatabaseGrant, password: str | None) -> Connection:

@@ -16,6 +16,14 @@ from pydantic_core import PydanticCustomError
 
 from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.schemas import parse_type
+from dataflare.data.type_inference import (
+    ColumnGuess,
+    convert,
+    first_misfit,
+    fitting_type,
+    misfit_reason,
+    read_exactly,
+)
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import (
@@ -32,14 +40,6 @@ from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedL
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.text import open_text
-from dataflare.pipeline.reading.type_inference import (
-    ColumnGuess,
-    convert,
-    first_misfit,
-    fitting_type,
-    misfit_reason,
-    read_exactly,
-)
 from dataflare.pipeline.run_errors import DataError
 from dataflare.suggestions import differing_names, known_names
 from dataflare.texts import first_repeated

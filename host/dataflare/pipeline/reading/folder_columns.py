@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.schemas import parse_type
+from dataflare.data.type_inference import ColumnGuess, convert, misfit_reason
 from dataflare.documents.models import nearest
 from dataflare.pipeline.connectors.connector import Reader
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import split_pattern
-from dataflare.pipeline.reading.type_inference import ColumnGuess, convert, misfit_reason
 from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["NULL_FOLDER", "FolderColumns", "find_folder_columns"]

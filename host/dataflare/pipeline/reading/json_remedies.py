@@ -8,11 +8,11 @@ import pyarrow as pa
 from pyarrow import types
 
 from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.data.json_numbers import inexact_numbers, number_paths, retyped
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.schemas import parse_type
 from dataflare.data.shapes import DataFailure
 from dataflare.errors import DataflareError
-from dataflare.pipeline.reading.json_numbers import inexact_numbers, number_paths, retyped
 from dataflare.pipeline.reading.json_types import merged_types, with_text
 
 __all__ = ["fitting_type"]
@@ -34,7 +34,7 @@ def fitting_type(line: bytes, column: str, data_type: pa.DataType | None) -> str
         The type, as a value in YAML; `string`, which takes every value as it is written, where no other type does.
     """
     try:
-        found = with_text(decode_json_lines(line, None, MAX_BATCH_BYTES).schema.field(column).type)
+        found = with_text(decode_json_lines(line, None, MAX_BATCH_BYTES, exact=False).schema.field(column).type)
         fitting = found if data_type is None else merged_types(_widest(data_type), found)
         before = {} if data_type is None else number_paths([pa.field(column, data_type)])
         for _, path, number in inexact_numbers(line, number_paths([pa.field(column, fitting)])):

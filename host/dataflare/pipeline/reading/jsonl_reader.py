@@ -16,27 +16,21 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.data.json_numbers import Inexact, guess_numbers, inexact_numbers, number_paths, retyped, written
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.schemas import parse_type
 from dataflare.data.shapes import DataFailure
+from dataflare.data.type_inference import misfit_reason
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchRows, Columns, CompressionName, EncodingName, Sample
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
-from dataflare.pipeline.reading.json_numbers import (
-    JsonPath,
-    inexact_numbers,
-    number_paths,
-    retyped,
-    written,
-)
 from dataflare.pipeline.reading.json_parts import Part, cut
 from dataflare.pipeline.reading.json_remedies import fitting_type
 from dataflare.pipeline.reading.json_texts import as_texts
 from dataflare.pipeline.reading.json_types import merged_types, with_text
 from dataflare.pipeline.reading.text import open_text
-from dataflare.pipeline.reading.type_inference import ColumnGuess, misfit_reason
 from dataflare.pipeline.run_errors import DataError
 from dataflare.suggestions import close_matches
 
@@ -46,6 +40,18 @@ _log = logging.getLogger(__name__)
 _UNREAD = re.compile(r"Failed to parse string: '(.*)' as a scalar of type (\S+(?: ?[^:]*\])?)(?:: .*)?$", re.DOTALL)
 _LINE_IN_MESSAGE = re.compile(r"^(?:[a-z-]+: )?line (\d+): ")
 _COLUMN_IN_MESSAGE = re.compile(r"Column\(/([^)]*)\)")
+
+
+_WORD = re.compile(r'[^\s,:\[\]{}"]*')
+_END_OF_WORD = re.compile(r'[^\s,:\[\]{}"]*$')
+_NO_JSON = {
+    r"(?!-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$)[-+]?[0-9.]": "JSON numbers have no leading zeros, plus "
+    "signs or underscores, and digits before and after the point: correct it, or write a text, in double quotes",
+    r"(?i)(?:none|undefined|nan|true|false|null|[-+]?inf)\b": "JSON has null, true and false; NaN, Infinity and "
+    "-Infinity are read too",
+    r"['`]|[^\W\d]": "JSON has names and texts in double quotes",
+}
+"""What other languages have, by how it begins, and what JSON has."""
 
 
 class JsonlReadOptions(StrictModel):
@@ -80,9 +86,6 @@ def read_json_lines(
     """
     return _JsonFile(source, opener, options).batches(found, sample_only)
 
-
-_Inexact: TypeAlias = dict[JsonPath, tuple[str, int]]
-"""Where the type of a column would change numbers: the longest of them, and its line."""
 
 _Seen: TypeAlias = tuple[Part, pa.RecordBatch]
 """A part, and what was read of it with types that were inferred from it alone."""
@@ -141,7 +144,7 @@ class _JsonFile:
         `again` gives the parts that are not kept a second time, for columns whose digits have to be counted.
         """
         fields: dict[str, pa.DataType] = {}
-        numbers: _Inexact = {}
+        numbers: Inexact = {}
         waiting: list[_Seen] = []
         size = rows = 0
         whole = True
@@ -189,26 +192,15 @@ class _JsonFile:
             raise self._error(what, part.line_of(1), _mixed(field.name, part.text)) from error
         fields[field.name] = merged
 
-    def _collect(self, part: Part, fields: dict[str, pa.DataType], numbers: _Inexact) -> None:
+    def _collect(self, part: Part, fields: dict[str, pa.DataType], numbers: Inexact) -> None:
         for line, path, number in inexact_numbers(part.text, number_paths(pa.schema(list(fields.items())))):
             if len(number) > len(numbers.get(path, ("", 0))[0]):
                 numbers[path] = number, part.line_of(line)
 
-    def _keep_digits(self, fields: dict[str, pa.DataType], numbers: _Inexact, parts: Iterable[Part]) -> dict[str, str]:
+    def _keep_digits(self, fields: dict[str, pa.DataType], numbers: Inexact, parts: Iterable[Part]) -> dict[str, str]:
         """Make decimals of doubles that would lose digits; returns why, by column."""
-        if not numbers:
-            return {}
-        guesses = {path: ColumnGuess() for path in numbers}
-        for part in parts:
-            seen: dict[JsonPath, list[str]] = {path: [] for path in numbers}
-            for line in part.text.split(b"\n"):
-                for path, number in written(line) if line.strip() else ():
-                    if path in seen:
-                        seen[path].append(number)
-            for path, texts in seen.items():
-                guesses[path].add(pa.array(texts, pa.string()))
         notes = {}
-        for path, guess in guesses.items():
+        for path, guess in guess_numbers(numbers, (part.text for part in parts)).items():
             kind = guess.type()
             if types.is_string(kind):
                 number, place = numbers[path]
@@ -244,7 +236,7 @@ class _JsonFile:
         self, part: Part, schema: pa.Schema | None, *, extra: Literal["drop", "infer", "refuse"] = "drop"
     ) -> pa.RecordBatch:
         try:
-            return decode_json_lines(part.text, schema, MAX_BATCH_BYTES, extra=extra)
+            return decode_json_lines(part.text, schema, MAX_BATCH_BYTES, extra=extra, exact=False)
         except DataFailure as error:
             if self._texts and (text := as_texts(part.text, self._texts)) != part.text:
                 return self._decode(Part(text, part.line_of), schema, extra=extra)
@@ -305,7 +297,7 @@ class _JsonFile:
         raise self._error(what, part.line_of(number), hint)
 
     def _late(self, text: bytes, schema: pa.Schema) -> list[str]:
-        found = decode_json_lines(text, None, MAX_BATCH_BYTES).schema
+        found = decode_json_lines(text, None, MAX_BATCH_BYTES, exact=False).schema
         return _late([field for field in found if field.name not in self._types], schema)
 
     def _give_type(self, column: str, line: bytes, schema: pa.Schema | None) -> str:
@@ -363,7 +355,7 @@ def _too_deep(message: str, line: bytes) -> tuple[str, str]:
         record = json.loads(line, parse_int=str)
         for name, value in record.items():
             try:
-                decode_json_lines(json.dumps({name: value}).encode(), None, MAX_BATCH_BYTES)
+                decode_json_lines(json.dumps({name: value}).encode(), None, MAX_BATCH_BYTES, exact=False)
             except DataFailure:
                 return f"column {name!r}: {message}", _as_written(name)
     except (ValueError, RecursionError, AttributeError):
@@ -386,13 +378,28 @@ def _broken(message: str, line: bytes) -> tuple[str, str]:
         )
     if "does not end on its line" in message:
         hint += "; `jq -c .` puts each object on one line, `jq -c '.NAME[]'` those of an array within an object"
+    try:
+        json.loads(line, parse_int=str)
+    except json.JSONDecodeError as error:
+        word = _word_at(error.doc, error.pos)
+        hint = next((says for form, says in _NO_JSON.items() if re.match(form, word)), hint)
+        message = f"{message.removesuffix('.')}, at character {error.colno}{f': {word[:60]}' if word else ''}"
+    except (ValueError, RecursionError):
+        pass  # nothing more is known of it
     return message, hint
+
+
+def _word_at(text: str, place: int) -> str:
+    """What stands at a place, without the punctuation of JSON around it."""
+    before, after = _END_OF_WORD.search(text, 0, place), _WORD.match(text, place)
+    assert before is not None and after is not None  # both may be empty
+    return before.group() + after.group()
 
 
 def _named_column(line: bytes, schema: pa.Schema) -> str:
     """Name the column of a line that does not fit its type; what is not JSON is the fault of none."""
     try:
-        decode_json_lines(line, None, MAX_BATCH_BYTES)
+        decode_json_lines(line, None, MAX_BATCH_BYTES, exact=False)
     except DataFailure:
         return ""
     for field in schema:

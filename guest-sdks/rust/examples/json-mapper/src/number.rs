@@ -83,8 +83,8 @@ impl Number {
 
 /// Whether a decimal type has places enough for a number in plain digits; `None` for any other type.
 fn fits_decimal(text: &str, type_name: &str) -> Option<bool> {
-    let places = type_name.strip_prefix("decimal128(").or_else(|| type_name.strip_prefix("decimal256("))?.strip_suffix(')')?;
-    let (precision, scale) = places.split_once(", ")?;
+    let (_, places) = type_name.strip_prefix("decimal")?.split_once('(')?;
+    let (precision, scale) = places.strip_suffix(')')?.split_once(", ")?;
     let (precision, scale): (usize, usize) = (precision.parse().ok()?, scale.parse().ok()?);
     let digits = text.trim_start_matches('-');
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -223,6 +223,8 @@ mod tests {
             ("-99999999.99", "decimal128(10, 2)", Some("-99999999.99")),
             ("100000000", "decimal128(10, 2)", None),
             ("0.01", "decimal256(2, 2)", Some("0.01")),
+            ("9.5", "decimal32(5, 2)", Some("9.5")),
+            ("9.555", "decimal64(12, 2)", None),
             ("10", "decimal128(5, -1)", None),
             ("1", "string", None),
         ] {

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from dataflare.pipeline.reading.type_inference import exact_as_double
+from dataflare.budgets import current
+from dataflare.data.shapes import malformed
+from dataflare.data.type_inference import ColumnGuess, exact_as_double
 
-__all__ = ["JsonPath", "inexact_numbers", "number_paths", "retyped", "written"]
+__all__ = [
+    "Inexact",
+    "JsonPath",
+    "guess_numbers",
+    "inexact_numbers",
+    "number_paths",
+    "retyped",
+    "with_exact_numbers",
+    "written",
+]
 
 JsonPath: TypeAlias = tuple[str, ...]
 """Where a value is in a row: names of fields, `[]` for the items of a list."""
+
+Inexact: TypeAlias = dict[JsonPath, tuple[str, int]]
+"""Where the type of a column would change numbers: the longest of them, and its line."""
+
+_BYTES_AT_ONCE: Final = 2**17  # of text that is scanned at a time: intermediate results stay in the cache
+_PARSED_BYTES: Final = 64  # that a byte of text may take in memory, once it is read into objects
+_PARSE_S: Final = 1e-9  # least time to read a byte
 
 _SAFE_DIGITS = 15
 _INTEGER_DIGITS = 19  # of 64 bits, at most
@@ -25,7 +43,7 @@ _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _BEFORE_VALUES = (b":", b",", b"[", b" ", b"\t")
 _NUMBER_BYTES = tuple(bytes([byte]) for byte in b"0123456789.-")
 _TINY = re.compile(rb"[eE]-(?:0*[3-9][0-9]{2}|0*[1-9][0-9]{3,})(?![0-9])")
-_NEGATIVE_ZERO = re.compile(rb"-0(?=[,\]} \t\r\n])")
+_AFTER_NUMBERS = np.array([byte in b",]} \t\r\n" for byte in range(256)])
 _NOT_FINITE = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
 
 
@@ -49,6 +67,68 @@ def _numbers_in(data_type: pa.DataType, path: JsonPath) -> dict[JsonPath, pa.Dat
     if types.is_list(data_type):
         return _numbers_in(data_type.value_type, (*path, "[]"))
     return {}
+
+
+def with_exact_numbers(lines: bytes, schema: pa.Schema) -> pa.Schema:
+    """Change types that were inferred from JSON Lines so that they keep all numbers: doubles that would round become
+    decimals, and integers of which one is `-0` become doubles.
+
+    Returns:
+        The same schema if nothing is lost with it.
+
+    Raises:
+        DataFailure: `malformed`, with the line, if no type keeps the numbers of a column.
+    """
+    paths = number_paths(schema)
+    if not paths:
+        return schema
+    numbers: Inexact = {}
+    before = 0
+    for part in _parts(lines):
+        for line, path, number in inexact_numbers(part, paths):
+            if len(number) > len(numbers.get(path, ("", 0))[0]):
+                numbers[path] = number, before + line
+        before += part.count(b"\n")
+    fields = {field.name: field.type for field in schema}
+    for path, guess in guess_numbers(numbers, _parts(lines)).items():
+        kind = guess.type()
+        if types.is_string(kind):
+            number, line = numbers[path]
+            raise malformed(
+                f"line {line}: column {'.'.join(path)!r}: no type keeps {number[:60]} and the other numbers; "
+                "write them as texts, or give the column a type"
+            )
+        fields[path[0]] = retyped(fields[path[0]], path[1:], kind)
+    return pa.schema(list(fields.items())) if numbers else schema
+
+
+def _parts(lines: bytes) -> Iterator[bytes]:
+    """Give a text in parts of whole lines."""
+    start = 0
+    while start < len(lines):
+        end = lines.find(b"\n", start + _BYTES_AT_ONCE) + 1 or len(lines)
+        current().check_time()
+        yield lines[start:end]
+        start = end
+
+
+def guess_numbers(paths: Iterable[JsonPath], parts: Iterable[bytes]) -> dict[JsonPath, ColumnGuess]:
+    """Find out the types at some paths from all numbers there, as they are written.
+
+    Args:
+        paths: Where.
+        parts: The text, in parts of whole lines; they are not read without a path.
+    """
+    guesses = {path: ColumnGuess() for path in paths}
+    for part in parts if guesses else ():
+        seen: dict[JsonPath, list[str]] = {path: [] for path in guesses}
+        for line in part.split(b"\n"):
+            for path, number in written(line) if line.strip() else ():
+                if path in seen:
+                    seen[path].append(number)
+        for path, texts in seen.items():
+            guesses[path].add(pa.array(texts, pa.string()))
+    return guesses
 
 
 def inexact_numbers(text: bytes, paths: dict[JsonPath, pa.DataType]) -> Iterator[tuple[int, JsonPath, str]]:
@@ -113,8 +193,10 @@ def _long_numbers(text: bytes) -> list[tuple[int, str]]:
 
 
 def _negative_zeros(text: bytes) -> list[tuple[int, str]]:
-    places = (match.start() for match in _NEGATIVE_ZERO.finditer(text))
-    return [(place, "-0") for place in places if text[place - 1 : place] in _BEFORE_VALUES]
+    data = np.frombuffer(text, np.uint8)
+    signs = np.flatnonzero(data[:-2] == ord("-"))
+    zeros = signs[(data[signs + 1] == ord("0")) & _AFTER_NUMBERS[data[signs + 2]]]
+    return [(place, "-0") for place in zeros.tolist() if text[place - 1 : place] in _BEFORE_VALUES]
 
 
 def _tiny_numbers(text: bytes) -> list[tuple[int, str]]:
@@ -133,6 +215,8 @@ def _tiny_numbers(text: bytes) -> list[tuple[int, str]]:
 
 def written(line: bytes) -> Iterator[tuple[JsonPath, str]]:
     """Give every number of a row as it is written, with its path."""
+    current().require(_PARSED_BYTES * len(line))
+    current().require_time(_PARSE_S * len(line))
     yield from _numbers(json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_not_finite), ())
 
 

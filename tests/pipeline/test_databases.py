@@ -7,6 +7,7 @@ import json
 import sqlite3
 from contextlib import suppress
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,6 +20,7 @@ from dataflare.pipeline.databases.nodes import SqlWrite
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
+from dataflare.pipeline.specification import build_specification
 from dataflare.pipeline.state_file import StateFile
 from dataflare.runtime.datasets import Target
 
@@ -325,14 +327,16 @@ def test_table_is_copied_once_over_any_number_of_runs(tmp_path, database):
     """From table to table, with checkpoints in between, and duplicates that nothing tells apart."""
     write(tmp_path, database, rows(*range(500), at=[n // 7 for n in range(500)], x=["same"] * 500))
     database.execute("INSERT INTO t SELECT * FROM t WHERE id < 10")
-    made = pipeline(
-        tmp_path,
-        database,
-        copy={"connector": "sql", "database": "db", "read": "t", "mode": "incremental", "cursor": "at"},
-        out={"connector": "sql", "database": "db", "write": "copied", "input": "copy"},
-    )
+    nodes = {
+        "copy": {"connector": "sql", "database": "db", "read": "t", "mode": "incremental", "cursor": "at"},
+        "out": {"connector": "sql", "database": "db", "write": "copied", "input": "copy"},
+    }
     if database.grant.is_file:
-        pytest.skip("a reader and a writer of one file wait for each other")
+        with pytest.raises(ConfigError, match=r"nodes 'copy' and 'out' both use .* which 'out' writes") as caught:
+            pipeline(tmp_path, database, **nodes)
+        assert "PostgreSQL" in caught.value.hint
+        return
+    made = pipeline(tmp_path, database, **nodes)
     for _ in range(3):
         with StateFile(tmp_path / "state", pipeline="test") as state:
             report = run(made, state=state)
@@ -364,3 +368,18 @@ def test_values_fit_columns_that_somebody_else_made(tmp_path, postgres):
         write(tmp_path, database, pa.table({"d": ["abcd"]}))
     with pytest.raises(NodeFailed, match=r"column 'b' is double, and numeric\(12,2\)"):
         write(tmp_path, database, pa.table({"b": [1.005]}))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+def test_two_nodes_that_write_one_file_are_refused_before_a_row_moves(tmp_path, kind):
+    (tmp_path / "in.csv").write_text("id\n1\n")
+    (tmp_path / "link.db").symlink_to("test.db")
+    databases = {name: {"url": f"{kind}:{name}.db", "access": "write"} for name in ("test", "link", "other")}
+    nodes: dict[str, Any] = {"in": {"connector": "csv", "read": "in.csv"}}
+    for number, name in enumerate(("test", "other", "link")):
+        nodes[f"out{number}"] = {"connector": "sql", "database": name, "write": f"t{number}", "input": "in"}
+    given = {"name": "test", "databases": databases, "nodes": nodes}
+    with pytest.raises(ConfigError, match=r"nodes 'out0' and 'out2' both use .*link\.db, which 'out0' writes"):
+        build_specification(given, folder=tmp_path)
+    del nodes["out2"]
+    assert len(build_specification(given, folder=tmp_path).pipeline.nodes) == 3

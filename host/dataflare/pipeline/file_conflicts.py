@@ -1,22 +1,24 @@
-"""Checks that no file of a pipeline is both read and written, and none is written twice."""
+"""Checks that no file of a pipeline is both read and written, and none is written twice, also as a database."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from dataflare.built_in_plugins import built_in_file
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
+from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.dead_letters import failed_letters
 from dataflare.pipeline.models import Pipeline, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.real_paths import real_path
 
-__all__ = ["check_targets"]
+__all__ = ["check_databases", "check_targets"]
 
 _Place: TypeAlias = tuple[str, str]
 """A node and the key of it that names a file."""
@@ -60,6 +62,29 @@ def check_targets(pipeline: Pipeline, document: Document, file: Path, resolve: C
                 if real_path(other_path).is_relative_to(folder):
                     what = f"node {name!r} would write the folder {path}, and within it {what} {other_path}"
                     raise ConfigError(what, where=where, hint="write to a folder of its own")
+
+
+def check_databases(pipeline: Pipeline, document: Document, databases: Mapping[str, DatabaseGrant]) -> None:
+    """Check that a file of SQLite or DuckDB that a node writes is used by no other: they would wait for each other.
+
+    Raises:
+        ConfigError: It is; `where` is `file:line`.
+    """
+    used: dict[object, list[str]] = {}
+    for name, node in pipeline.nodes.items():
+        grant = databases.get(node.database) if isinstance(node, SqlRead | SqlWrite) else None
+        if grant is None or not grant.is_file:
+            continue
+        users = used.setdefault(_identity(Path(grant.place)), [])
+        users.append(name)
+        writers = [each for each in users if isinstance(pipeline.nodes[each], SqlWrite)]
+        if writers and len(users) > 1:
+            raise ConfigError(
+                f"nodes {users[0]!r} and {name!r} both use {grant.place}, which {writers[0]!r} writes: then no other "
+                f"node may use a file of {grant.kind}",
+                where=document.where(("nodes", name, "database")),
+                hint="give each a file of its own, or use PostgreSQL; two pipelines can use a file one after the other",
+            )
 
 
 def _read(pipeline: Pipeline, file: Path, resolve: Callable[[str], Path]) -> Iterator[tuple[Path, str]]:

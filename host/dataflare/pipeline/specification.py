@@ -21,7 +21,7 @@ from dataflare.limits import Limits
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases.nodes import SqlWrite
 from dataflare.pipeline.dataset_names import check_names
-from dataflare.pipeline.file_conflicts import check_targets
+from dataflare.pipeline.file_conflicts import check_databases, check_targets
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.nodes import WriteNode
@@ -294,6 +294,7 @@ def _check(file: Path, folder: Path, document: Document) -> Specification:
     check_calls(pipeline, document)
     check_names(pipeline.nodes, order, document)
     databases = {name: each.grant(lambda text: _resolve(folder, text)) for name, each in pipeline.databases.items()}
+    check_databases(pipeline, document, databases)
     return Specification(file, folder, pipeline, order, grants, limits, document, databases)
 
 

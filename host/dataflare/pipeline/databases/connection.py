@@ -43,6 +43,10 @@ _NO_ROOM_TEXTS: Final = (
 )
 _NO_ROOM_STATE: Final = "53100"
 _AGAIN: Final = "run again: the run continues from its last checkpoint"
+_LOCKED: Final = (
+    "another program uses the file: let none read or write it while a run does, and run again: the run continues from "
+    "its last checkpoint"
+)
 STRANGE: Final = (pa.ArrowException, UnicodeError)
 """What comes of what a database says, apart from the errors of its driver."""
 _BARRIERS: Final = frozenset({"landlock-files", "seccomp"})
@@ -328,7 +332,7 @@ class Connection:
         if "Could not set lock on file" in text:
             hint = "one process at a time writes a DuckDB file, and none reads it then: wait for the other one"
         if unavailable and what != "connect":
-            hint = _AGAIN
+            hint = _LOCKED if "database is locked" in text else _AGAIN
         if state == _NO_ROOM_STATE or any(each in text for each in _NO_ROOM_TEXTS):
             where = (
                 "the server's disk" if self.kind == "postgresql" else "the disk of this file, or of temporary files,"

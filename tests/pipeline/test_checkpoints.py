@@ -358,47 +358,20 @@ def test_file_with_a_damaged_page_is_an_error_also_where_no_run_reads_it(tmp_pat
     StateFile(path, pipeline="test").close()
 
 
-class AtOnce:
-    """A timer that ends the statement that comes next."""
+@pytest.mark.parametrize("mode", ["append", "merge, key: [x]"])
+def test_rows_that_come_in_between_without_a_state_change_nothing_about_where_the_pipeline_continues(tmp_path, mode):
+    nodes = CHAIN.replace("input: in}", f"input: in, destination: {{mode: {mode}}}}}")
+    table = Table(Clock(), keeps_token=True)
 
-    def __init__(self, _: float, interrupt: Any) -> None:
-        self.connection = interrupt.__self__
+    def once(count: int, **more: Any) -> None:
+        source = numbers(count, modes="incremental")
+        run(numbers_pipeline(tmp_path, nodes), host=FakeHost(source=source, first=table), **more)
 
-    def start(self) -> None:
-        self.connection.set_progress_handler(lambda: 1, 1)
-
-    def cancel(self) -> None:
-        self.connection.set_progress_handler(None, 0)
-
-    def join(self) -> None:
-        """It has no thread."""
-
-
-@pytest.mark.parametrize(
-    ("table", "is_seen"), [("node", True), ("pending", True), ("entries", False)], ids=["node", "pending", "plugins"]
-)
-def test_what_says_where_sources_continue_is_checked_however_long_the_rest_takes(
-    table, is_seen, tmp_path, monkeypatch, caplog
-):
-    path = tmp_path / "state"
-    with StateFile(path, pipeline="test") as file:
-        file.begin("in", "{}")
-        file.prepare("in", Checkpoint(1, b"state"))
-        file.plugins.set("plugin", "key", b"value")
-        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
-        (page,) = file.read(lambda connection: connection.execute(query, (table,)).fetchone())
-    monkeypatch.setattr("dataflare.pipeline.state_file.threading.Timer", AtOnce)
-    with caplog.at_level("INFO", "dataflare.pipeline"):
-        StateFile(path, pipeline="test").close()
-    assert "not all of its pages could be checked" in caplog.text
-    whole = path.read_bytes()
-    size = int.from_bytes(whole[16:18], "big")
-    path.write_bytes(whole[: (page - 1) * size] + b"\xa5" * size + whole[page * size :])
-    if is_seen:
-        with pytest.raises(StateError, match="damaged"):
-            StateFile(path, pipeline="test")
-    else:
-        StateFile(path, pipeline="test").close()
+    for count in (20, 30):
+        with StateFile(tmp_path / "state", pipeline="test") as file:
+            once(count, state=file)
+        once(2)  # as replayed letters do
+    assert table.kept == [*range(20), 0, 1, *range(20, 30), 0, 1]
 
 
 def test_truncated_file_is_an_error_or_as_it_was(tmp_path):

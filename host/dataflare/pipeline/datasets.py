@@ -382,6 +382,9 @@ class DatasetWriter:
         self._open = True
         self.abilities = self._plugin.abilities()
         self._note_changes()
+        if self._checkpoints is None and target.mode != "replace":
+            # Rows that come in between, such as replayed letters, change nothing about where the pipeline continues.
+            self._token = token or b""
         if self._checkpoints is not None:
             created = next((str(each.dataset) for each in self.changes if each.kind == "create"), "")
             self._position = self._checkpoints.position(

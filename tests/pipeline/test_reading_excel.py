@@ -221,3 +221,11 @@ def test_its_schema_is_shown_by_name_alone(tmp_path):
 def test_a_workbook_is_not_written(tmp_path):
     with pytest.raises(ValidationError, match="read, not written"):
         NODES.validate_python({"connector": "excel", "write": "out.xlsx", "input": "in"})
+
+
+def test_dates_that_are_written_as_text_are_dates(tmp_path):
+    made = openpyxl.Workbook(iso_dates=True)
+    for row in (["d"], [DAY], [MOMENT]):
+        made.active.append(row)
+    made.save(tmp_path / "in.xlsx")
+    assert read("excel", tmp_path / "in.xlsx")["d"].type == pa.timestamp("us")

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from dataflare.data.schemas import parse_type
+from dataflare.pipeline.reading.excel_cells import SAVE_AGAIN, checked_parser
 from dataflare.pipeline.reading.own_limits import limit_time
 from dataflare.pipeline.run_errors import DataError
 from dataflare.suggestions import differing_names, known_names
@@ -31,7 +32,6 @@ _FORMULA: Final = re.compile(rb"[<:]\0?f[\0\s/>]")  # with any prefix, in any en
 _FORMULA_BYTES: Final = 4
 _NO_MEMORY: Final = expat.errors.codes[expat.errors.XML_ERROR_NO_MEMORY]
 _OLD_WORKBOOK: Final = b"\xd0\xcf\x11\xe0"
-_SAVE_AGAIN: Final = "save it again in Excel"
 _MOST_BATCH: Final = 64 * 2**20
 """About how many bytes a batch may take, and the Python objects that it is made from."""
 _CELL_BYTES: Final = 32
@@ -249,6 +249,8 @@ class _Sheet:
             raise DataError(f"the formula in cell {_coordinate(formula)} has no stored value", line=number, hint=hint)
         if isinstance(value, str) and "_x" in value:
             return _ESCAPED.sub(_unescaped, value)
+        if type(value) is datetime.date:
+            return datetime.datetime.combine(value, datetime.time())
         return value
 
     def _cells(self) -> Iterator[list[tuple[_Cell | None, _Cell | None]]]:
@@ -310,7 +312,7 @@ def _refusing() -> Iterator[None]:
         if getattr(error, "code", None) == _NO_MEMORY:
             raise MemoryError from error
         what = f"is not a workbook, or damaged: {error or type(error).__name__}"
-        raise DataError(what, hint=_SAVE_AGAIN) from error
+        raise DataError(what, hint=SAVE_AGAIN) from error
 
 
 def _rows_of(sheet: Any) -> Iterator[tuple[int, dict[int, _Cell]]]:
@@ -318,11 +320,9 @@ def _rows_of(sheet: Any) -> Iterator[tuple[int, dict[int, _Cell]]]:
 
     Not by openpyxl's own rows: of rows and cells that are not in order, it leaves out some without a word.
     """
-    from openpyxl.worksheet._reader import WorkSheetParser
-
     book, before = sheet.parent, 0
     with sheet._get_source() as file:
-        parser = WorkSheetParser(
+        parser = checked_parser()(
             file,
             sheet._shared_strings,
             data_only=book.data_only,
@@ -335,7 +335,7 @@ def _rows_of(sheet: Any) -> Iterator[tuple[int, dict[int, _Cell]]]:
                 raise DataError(f"the sheet has more than {_MOST_ROWS} rows", line=number, hint="split it")
             cells = {cell["column"]: cell for cell in row}
             if number <= before or len(cells) < len(row) or any(cell["row"] != number for cell in row):
-                raise DataError("a row or a cell is given twice, or out of order", line=number, hint=_SAVE_AGAIN)
+                raise DataError("a row or a cell is given twice, or out of order", line=number, hint=SAVE_AGAIN)
             before = number
             yield number, cells
 

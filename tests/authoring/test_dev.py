@@ -71,6 +71,7 @@ def test_round_shows_rows_before_and_after_with_the_time_of_each_step(folder: Pa
         ("import helper\n", "helper.py:2: ValueError: odd"),
         ("x = 1\n", "plugin.py has to have one subclass of Processor"),
         ("import os\nos._exit(7)\n", "the plugin ended its process: ended with code 7"),
+        ("import os\nos._exit(0)\n", "the plugin ended its process"),
     ],
 )
 def test_plugin_that_cannot_be_imported_is_told_with_file_and_line(folder: Path, text: str, says: str) -> None:

@@ -217,3 +217,11 @@ def test_extension_type_is_named_by_its_storage():
 
 def test_metadata_that_is_no_text_is_left_out():
     assert to_wit(pa.schema([], metadata={b"\xff": b"1", b"a": b"2"})).metadata == (("a", "2"),)
+
+
+@pytest.mark.parametrize(
+    "name", ["decimal128(\u0663\u0668, \u0662)", "fixed_size_binary[\uff11]", "fixed_size_list<item: int8>[\u0663]"]
+)
+def test_numbers_in_the_name_of_a_type_are_in_ascii(name: str) -> None:
+    with pytest.raises(SchemaError):
+        parse_type(name)

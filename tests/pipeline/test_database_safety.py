@@ -162,6 +162,7 @@ def test_policy_refuses_what_it_does_not_grant(tmp_path, databases, what):
     ("url", "what"),
     [
         ("postgresql://me:secret@host/db", "a URL has no password in it"),
+        ("postgresql:me:secret@host/db", "it is not the URL of a database"),
         ("postgresql://me@host/db?password=secret", "'?password'? is not one of a database's URL"),
         ("postgresql://me@host/db?passfile=/etc/x", "'?passfile'? is not one of"),
         ("mysql://me@host/db", "not the URL of a database"),

@@ -75,6 +75,8 @@ def run_natively(folder: Path, sample: Sample, work: Path) -> NativeAnswer:
         if "did not end" in error.message:
             what, hint = "the plugin did not end", "is there an endless loop?"
         raise NativeRunFailed(f"{what}: {error.message.partition('` ')[2]}", hint=hint) from error
+    if not answer.exists():
+        raise NativeRunFailed("the plugin ended its process", hint="leave out what ends it, such as os._exit")
     found = json.loads(answer.read_text())
     if wrong := found.get("error"):
         hint = wrong["hint"]

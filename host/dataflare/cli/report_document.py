@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = ["Latency", "Node", "Queue", "ReportDocument", "Timeline"]
 
 Count: TypeAlias = Annotated[int, Field(ge=0, le=2**63)]
-Seconds: TypeAlias = Annotated[float, Field(ge=0, le=2**40, allow_inf_nan=False)]
+Seconds: TypeAlias = Annotated[
+    float,
+    Field(ge=0, le=2**40, allow_inf_nan=False),
+    # Rates of what takes less are infinite.
+    AfterValidator(lambda seconds: seconds if seconds >= 1e-9 else 0.0),
+]
 
 
 class _Part(BaseModel):
@@ -70,7 +75,7 @@ class Node(_Part):
     uses: str = ""
     rows_in: Count = 0
     rows_out: Count = 0
-    dropped: int = 0
+    dropped: Annotated[int, Field(ge=-(2**63), le=2**63)] = 0
     batches: Count = 0
     bytes: Count = 0
     seconds: Seconds = 0.0

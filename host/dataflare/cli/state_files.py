@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from dataflare.cli.variables import gather_variables
+from dataflare.errors import ConfigError
 from dataflare.pipeline.databases.nodes import SqlRead
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode
@@ -91,6 +92,9 @@ def open_state(specification: Specification, place: str | None, *, create: bool 
 def _file(specification: Specification, place: str | None) -> Path:
     if place is None:
         return default_place(specification.folder, specification.pipeline.name)
+    if "://" in place:  # it may have a password, so it is not shown
+        hint = "give the name of a file, or postgresql://USER@HOST/NAME"
+        raise ConfigError("it is a URL of a kind in which no state is kept", where="--state", hint=hint)
     return as_path(place, where="--state")
 
 

@@ -46,15 +46,15 @@ _PLAIN: dict[str, pa.DataType] = {
 }
 _PARAMETRIC: tuple[tuple[re.Pattern[str], Callable[..., pa.DataType]], ...] = (
     (re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=([^\]]{1,256}))?\]"), pa.timestamp),
-    (re.compile(r"fixed_size_binary\[(\d{1,10})\]"), lambda width: pa.binary(int(width))),
-    (re.compile(r"decimal32\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal32(int(p), int(s))),
-    (re.compile(r"decimal64\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal64(int(p), int(s))),
-    (re.compile(r"decimal128\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal128(int(p), int(s))),
-    (re.compile(r"decimal256\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal256(int(p), int(s))),
+    (re.compile(r"fixed_size_binary\[([0-9]{1,10})\]"), lambda width: pa.binary(int(width))),
+    (re.compile(r"decimal32\(([0-9]{1,3}), (-?[0-9]{1,3})\)"), lambda p, s: pa.decimal32(int(p), int(s))),
+    (re.compile(r"decimal64\(([0-9]{1,3}), (-?[0-9]{1,3})\)"), lambda p, s: pa.decimal64(int(p), int(s))),
+    (re.compile(r"decimal128\(([0-9]{1,3}), (-?[0-9]{1,3})\)"), lambda p, s: pa.decimal128(int(p), int(s))),
+    (re.compile(r"decimal256\(([0-9]{1,3}), (-?[0-9]{1,3})\)"), lambda p, s: pa.decimal256(int(p), int(s))),
 )
 _PLAIN_NAME = re.compile(f"(?:{'|'.join(map(re.escape, sorted(_PLAIN, key=len, reverse=True)))})(?![a-z0-9_\\[])")
 _MAP_NAME = re.compile(r" \('(.*?)'\)(?=, |>| \(')", re.DOTALL)
-_FIXED_SIZE = re.compile(r">\[(\d{1,10})\]")
+_FIXED_SIZE = re.compile(r">\[([0-9]{1,10})\]")
 
 
 class SchemaError(DataflareError):

@@ -36,8 +36,8 @@ _NAMES: Final = {
 _NAME = re.compile(
     rf"(?<![\w.])({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![\w(\[=]|\s*[:=]| with | precision)"
 )
-_SIZED_TEXT = re.compile(r"\b(?:var)?char\s*\(\s*\d+\s*\)")
-_DECIMAL = re.compile(r"\b(?:decimal|numeric|decimal128)\s*[(\[]\s*(\d{1,3})\s*(?:,\s*(-?\d{1,3})\s*)?[)\]]")
+_SIZED_TEXT = re.compile(r"\b(?:var)?char\s*\(\s*[0-9]+\s*\)")
+_DECIMAL = re.compile(r"\b(?:decimal|numeric|decimal128)\s*[(\[]\s*([0-9]{1,3})\s*(?:,\s*(-?[0-9]{1,3})\s*)?[)\]]")
 _TIMESTAMP = re.compile(
     r"\b(?:timestamp|datetime|datetime64)\s*[(\[]\s*(s|ms|us|ns)\s*(?:,\s*(?:tz\s*=\s*)?['\"]?([^\s)\]'\"]+)['\"]?\s*)?[)\]]",
     re.IGNORECASE,

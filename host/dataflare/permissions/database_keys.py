@@ -35,7 +35,9 @@ def _url(text: str) -> str:
         port = parts.port
     except ValueError as error:
         raise PydanticCustomError("url", "it is not a URL", {"hint": f"write {_FORMS}"}) from error
-    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/") or port == 0:
+    # Without slashes, what is before `@` would be part of the path, a password too.
+    is_server = parts.scheme in ("postgresql", "postgres") and text[len(parts.scheme) :].startswith("://")
+    if not is_server or not parts.path.strip("/") or port == 0:
         raise PydanticCustomError("url", "it is not the URL of a database", {"hint": f"write {_FORMS}"})
     if not text.isprintable() or " " in text:
         raise PydanticCustomError("url", "it has a control character or a space", {"hint": "write a space as %20"})

@@ -62,7 +62,7 @@ _MOST_WAIT_S: Final = 10.0
 
 def is_state_url(place: str | None) -> TypeGuard[str]:
     """Whether the place of a state is the URL of a database."""
-    return place is not None and place.startswith(_URLS)
+    return place is not None and place.lower().startswith(_URLS)
 
 
 def find_state_database(url: str, *, pipeline: str, password: str | None = None) -> StateDatabase | None:

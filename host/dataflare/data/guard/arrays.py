@@ -73,7 +73,7 @@ def build(
     if dictionary is not None:
         indices = build(data_type.index_type, rows, buffers)
         return _dictionary(data_type, _within(indices, dictionary), dictionary)
-    filled = [buffers[0], *(_NOTHING if each is None else each for each in buffers[1:])]
+    filled = [buffers[0], *map(_filled, buffers[1:])]
     array = pa.Array.from_buffers(data_type, rows, filled, children=list(children) or None)
     _check_content(array, name)
     return array
@@ -94,6 +94,8 @@ def admit(array: pa.Array, column: str) -> pa.Array:
         array = array.storage
     if array.type != seen:
         array = _unviewed(array, seen, column)
+    if len(array) == 0 and kind(array.type) in _LISTS | _VARIABLE and not _has_offsets(array):
+        return pa.nulls(0, array.type)
     if pa.types.is_dictionary(array.type):
         indices = _check_dictionary(array)
         return array if indices is None else _dictionary(array.type, indices, array.dictionary)
@@ -111,6 +113,8 @@ def _check(array: pa.Array) -> None:
         _check_dictionary(array)
         return
     children, lengths = _children(array, name)
+    if name in _LISTS or name in _VARIABLE:
+        _require(_has_offsets(array), name, "there are no offsets")
     first, last = _check_level(array.type, len(array), array.offset, array.buffers(), lengths)
     _check_nulls(array)
     _check_content(array, name)
@@ -184,6 +188,16 @@ def _check_level(
 def _require(condition: bool, name: str, what: str) -> None:
     if not condition:
         raise malformed(f"not a sound array of {name}: {what}")
+
+
+def _filled(buffer: pa.Buffer | None) -> pa.Buffer:
+    """Zeros in place of nothing: Arrow reads the first offset even if there are no rows."""
+    return _NOTHING if buffer is None or buffer.size == 0 else buffer
+
+
+def _has_offsets(array: pa.Array) -> bool:
+    buffer = array.buffers()[1]
+    return buffer is not None and buffer.size > 0
 
 
 def _offsets(buffer: pa.Buffer | None, rows: int, start: int, name: str) -> npt.NDArray[Any]:

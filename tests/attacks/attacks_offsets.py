@@ -1,0 +1,58 @@
+"""Attacks on the host by arrays without rows and without offsets, of which Arrow reads the first all the same."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from arena import Arena, Mutation, answers, attack
+from attacks_arrow import one, survives
+from dataflare.data.builders import concat
+from dataflare.data.guard.arrays import admit, build
+from dataflare.data.shapes import DataFailure
+
+
+@attack("memory")
+def compressed_offsets_of_no_bytes(arena: Arena) -> None:
+    """Say of the compressed offsets of lists without rows that they have no bytes."""
+    nothing = pa.allocate_buffer(0)  # what decompressing them gives
+
+    def run() -> None:
+        texts = build(pa.string(), 0, [None, nothing, nothing])
+        lists = build(pa.list_(texts.type), 0, [None, nothing], [texts])
+        outer = build(pa.list_(lists.type), 0, [None, nothing], [lists])
+        batch = one(outer)
+        assert concat([batch, batch], 2**20).num_rows == 0
+
+    survives(run)
+
+
+@attack("memory")
+def lists_without_offsets_from_elsewhere(arena: Arena) -> None:
+    """Give an embedding program, or a driver, lists and texts without rows that have no offsets."""
+
+    def texts() -> pa.Array:
+        return pa.Array.from_buffers(pa.string(), 0, [None, None, pa.py_buffer(b"abc")])
+
+    def lists(offsets: pa.Buffer | None) -> pa.Array:
+        return pa.Array.from_buffers(pa.list_(pa.string()), 0, [None, offsets], children=[pa.array(["a"])])
+
+    def run() -> None:
+        for array in (texts(), lists(None), lists(pa.allocate_buffer(0))):
+            batch = one(admit(array, "c"))
+            assert concat([batch, batch], 2**20).num_rows == 0
+        once = [None, pa.py_buffer(bytes(8))]
+        nested = pa.Array.from_buffers(pa.list_(lists(None).type), 1, once, children=[lists(None)])
+        arena.raises(DataFailure, lambda: admit(nested, "c"), says="no offsets")
+
+    survives(run)
+
+
+_ARRAYS = "dataflare.data.guard.arrays"
+MUTATIONS = [
+    Mutation(
+        f"{_ARRAYS}:_filled",
+        lambda buffer: pa.allocate_buffer(0) if buffer is None else buffer,
+        ("compressed_offsets_of_no_bytes",),
+    ),
+    Mutation(f"{_ARRAYS}:_has_offsets", answers(True), ("lists_without_offsets_from_elsewhere",)),
+]

@@ -259,10 +259,10 @@ class NoMode(Good):
         return super().write(target, batch)
 
 
-class _AnyMode(tuple[str, ...]):
-    """Abilities that have every mode, though they name some alone."""
+class _Any(tuple[str, ...]):
+    """Abilities that have every mode and change, though they name some alone: the SDK refuses nothing."""
 
-    def __contains__(self, mode: object) -> bool:
+    def __contains__(self, ability: object) -> bool:
         return True
 
 
@@ -270,7 +270,7 @@ class TakesAnyMode(Good):
     """Writes in a mode that it does not name."""
 
     caught_by = "destination/modes-refused"
-    abilities = _AnyMode(Good.abilities)
+    abilities = _Any(Good.abilities)
 
 
 class DeletesWithoutMerge(Good):
@@ -362,18 +362,39 @@ class ChangesHalf(Good):
         return super().write(target, batch)
 
 
+_FIXED = _Any(("append", "replace", "keep-token", "shut-out"))
+
+
 class TakesColumnsUnasked(Good):
-    """Accepts columns that it has not the ability to add, and then no rows with them."""
+    """Accepts columns that it has not the ability to add."""
 
     caught_by = "destination/columns-unasked"
-    abilities: Sequence[str] = ("append", "replace", "keep-token", "shut-out")
+    abilities = _FIXED
+
+
+class TakesTypesUnasked(Good):
+    """Accepts types that it has not the ability to widen to, and refuses columns."""
+
+    caught_by = "destination/columns-unasked"
+    abilities = _Any((*_FIXED, "add-columns"))
 
     def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
         """Say nothing."""
 
+
+class ForgetsColumnsUnasked(Good):
+    """Refuses columns that it has not the ability to add, and has them by then."""
+
+    caught_by = "destination/columns-unasked"
+    abilities = _FIXED
+
+    def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
+        self.columns = self.types(fields)
+        raise Unsupported("the columns stay as they are")
+
     def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
-        if self.types(batch.schema).keys() - self.columns.keys():
-            raise InvalidInput("there are columns more")
+        if self.types(batch.schema) != self.columns:
+            raise InvalidInput("the columns are others")
         return super().write(target, batch)
 
 
@@ -381,7 +402,7 @@ class RefusesUnaskedInOtherWords(Good):
     """Refuses columns that it has not the ability to add as if a row were wrong."""
 
     caught_by = "destination/columns-unasked"
-    abilities: Sequence[str] = ("append", "replace", "keep-token", "shut-out")
+    abilities = _FIXED
 
     def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
         if self.types(fields).keys() - self.columns.keys():

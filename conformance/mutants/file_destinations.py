@@ -143,9 +143,12 @@ class DropsNewColumns(Good):
 
     caught_by = "destination/columns-added"
 
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        self.known = {each.name for target in targets for each in target.fields}
+        return super().open(run, targets)
+
     def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
-        known = {each.name for each in target.fields}
-        self.rows += [json.dumps({k: v for k, v in record.items() if k in known}) for record in batch.records()]
+        self.rows += [json.dumps({k: v for k, v in record.items() if k in self.known}) for record in batch.records()]
         return []
 
 

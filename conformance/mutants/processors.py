@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,3 +236,121 @@ class TiresOfRecords(Good):
     def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
         self.seen += 1
         return None if self.seen % 100 == 0 else super().process(record)
+
+
+class BadlyNamed(Good):
+    """Has a name that cannot be one."""
+
+    caught_by = "every/metadata"
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        def get_metadata(self) -> Any:
+            return dataclasses.replace(super().get_metadata(), name="Trim Names")  # type: ignore[misc]
+
+
+class TellsItsConfiguration(Good):
+    """Describes itself by its configuration."""
+
+    caught_by = "every/metadata-of-all"
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        instance: Any
+
+        def get_metadata(self) -> Any:
+            found = super().get_metadata()  # type: ignore[misc]
+            made = self.instance.made
+            return found if made is None else dataclasses.replace(found, description=f"Trims {made.config.field}.")
+
+
+class RequiresOtherKeys(Good):
+    """Has a schema that requires a key, and works without it."""
+
+    caught_by = "every/config-schema"
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        def get_metadata(self) -> Any:
+            schema = '{"type": "object", "required": ["other"]}'
+            return dataclasses.replace(super().get_metadata(), config_schema=schema)  # type: ignore[misc]
+
+
+class DropsUnknownKeys(Good):
+    """Does without keys that it does not know, though its schema forbids them."""
+
+    caught_by = "every/unknown-key"
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        def configure(self, config: str) -> None:
+            known = {key: value for key, value in json.loads(config).items() if key == "field"}
+            super().configure(json.dumps(known))  # type: ignore[misc]
+
+
+class TakesAnyValue(Good):
+    """Makes a text of whatever the configuration has."""
+
+    caught_by = "every/wrong-values"
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        def configure(self, config: str) -> None:
+            texts = {key: str(value) for key, value in json.loads(config).items()}
+            super().configure(json.dumps(texts))  # type: ignore[misc]
+
+
+class EndsBadly(Good):
+    """Fails when it is shut down after work."""
+
+    caught_by = "every/shutdown"
+
+    def health(self) -> str:
+        self.worked = True
+        return ""
+
+    def shutdown(self) -> None:
+        if getattr(self, "worked", False):
+            raise InvalidInput("it has worked")
+
+
+class EndsBadlyUnused(Good):
+    """Breaks down when it is shut down before it did any work."""
+
+    caught_by = "every/shutdown-unused"
+    worked = False
+
+    def health(self) -> str:
+        self.worked = True
+        return ""
+
+    def shutdown(self) -> None:
+        if not self.worked:
+            raise SystemExit(1)
+
+
+class BreaksOnNulls(Good):
+    """Breaks down on a batch of nulls alone."""
+
+    caught_by = "rows/nulls"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        if len(batch) and all(value is None for record in batch.records() for value in record.values()):
+            raise SystemExit(1)
+        return super().process_batch(batch)
+
+
+class BreaksOnOneRow(Good):
+    """Breaks down on a batch of one row."""
+
+    caught_by = "rows/one-row"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        if len(batch) == 1:
+            raise SystemExit(1)
+        return super().process_batch(batch)

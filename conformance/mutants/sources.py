@@ -301,3 +301,57 @@ class DescribesOther(Good):
         found = super().datasets()
         more = {"id": "int64", "at": "int64", "name": "string", "more": "bool"}
         return found if self.asked > 1 else [dataclasses.replace(each, schema=more) for each in found]
+
+
+class StaysOpen(Good):
+    """Goes on where the last read was, wherever the next one begins."""
+
+    caught_by = "source/reopen"
+    at = 0
+
+    def chunks(self, request: Request, rows: list[dict[str, Any]], begin: int, end: int) -> Iterator[Chunk]:
+        for chunk in super().chunks(request, rows, max(begin, self.at), end):
+            self.at = chunk.state
+            yield chunk
+        self.at = 0
+
+
+class StaysClosed(StaysOpen):
+    """The same: after `close`, the rest comes alone."""
+
+    caught_by = "source/close"
+
+
+class LosesARowWhenAsked(Good):
+    """Loses a row if it is asked for an estimate in the middle of a read."""
+
+    caught_by = "source/discover-within"
+    asked = False
+
+    def estimate(self, request: Request) -> int | None:
+        self.asked = True
+        return super().estimate(request)
+
+    def chunks(self, request: Request, rows: list[dict[str, Any]], begin: int, end: int) -> Iterator[Chunk]:
+        self.asked = False
+        for chunk in super().chunks(request, rows, begin, end):
+            yield Chunk(chunk.rows[1:], chunk.state) if self.asked else chunk
+
+
+class NoStateOfARow(Good):
+    """Gives no state where rows come one by one."""
+
+    caught_by = "source/read-single"
+
+    def chunks(self, request: Request, rows: list[dict[str, Any]], begin: int, end: int) -> Iterator[Chunk]:
+        for chunk in super().chunks(request, rows, begin, end):
+            yield Chunk(chunk.rows) if len(chunk.rows) == 1 else chunk
+
+
+class EvenStates(Good):
+    """Has a state for every second row alone, and rounds the others up."""
+
+    caught_by = "source/resume-each-row"
+
+    def state(self, request: Request, at: int) -> Any:
+        return super().state(request, min(at + at % 2, self.config.rows))

@@ -58,7 +58,8 @@ type Destination interface {
 	Abort() error
 }
 
-// Able is a [Destination] that can do something else than append.
+// Able is a [Destination] that can do something else than append. A target of another mode is refused, and so is a change of
+// columns without the ability for it.
 type Able interface {
 	Abilities() Abilities
 }
@@ -74,7 +75,7 @@ type Opener interface {
 	Open(run Run, targets []Target) ([]byte, error)
 }
 
-// SchemaChanger is a [Destination] that takes rows with other columns.
+// SchemaChanger is a [Destination] that takes note of rows with other columns. The target has them from then on.
 type SchemaChanger interface {
 	ChangeSchema(target *Target, schema Schema) error
 }
@@ -138,9 +139,29 @@ func (w *writing) write(number int, rows *Batch) ([]RejectedRow, error) {
 	return w.plugin.Write(target, rows)
 }
 
+// requireChange refuses a change of columns that is not among the abilities.
+func (w *writing) requireChange(target *Target, schema Schema) error {
+	for _, field := range schema.Fields {
+		needed, what := CanAddColumns, "added"
+		if known := target.Schema.Column(field.Name); known != nil {
+			if known.Type == field.Type {
+				continue
+			}
+			needed, what = CanWidenColumns, field.Type
+		}
+		if w.abilities()&needed == 0 {
+			return Unsupported("dataset %q: column %q cannot be %s", target.Name, field.Name, what)
+		}
+	}
+	return nil
+}
+
 func (w *writing) changeSchema(number int, schema Schema) error {
 	target, err := w.target(number)
 	if err != nil {
+		return err
+	}
+	if err := w.requireChange(target, schema); err != nil {
 		return err
 	}
 	if changer, is := w.plugin.(SchemaChanger); is {

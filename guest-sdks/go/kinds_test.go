@@ -300,6 +300,47 @@ func TestDestinationWritesInTheModesThatItHas(t *testing.T) {
 	}
 }
 
+// noting can add columns, and takes note of them.
+type noting struct {
+	sink
+	noted Schema
+}
+
+func (n *noting) Abilities() Abilities { return CanAppend | CanAddColumns }
+
+func (n *noting) ChangeSchema(_ *Target, schema Schema) error {
+	n.noted = schema
+	return nil
+}
+
+func TestChangeOfColumnsIsRefusedWithoutTheAbilityForIt(t *testing.T) {
+	first := Schema{Fields: []Field{{Name: "id", Type: "int32"}}}
+	wider := Schema{Fields: []Field{{Name: "id", Type: "int64"}}}
+	more := Schema{Fields: []Field{{Name: "id", Type: "int32"}, {Name: "b", Type: "string"}}}
+	plugin := &noting{}
+	for _, each := range []struct {
+		to      *writing
+		schema  Schema
+		message string
+	}{
+		{&writing{plugin: &sink{}}, more, `dataset "a": column "b" cannot be added`},
+		{&writing{plugin: &sink{}}, first, ""},
+		{&writing{plugin: plugin}, wider, `dataset "a": column "id" cannot be int64`},
+		{&writing{plugin: plugin}, more, ""},
+	} {
+		if _, err := each.to.open(Run{}, []Target{{Name: "a", Schema: first, Mode: Append}}); err != nil {
+			t.Fatal(err)
+		}
+		err := each.to.changeSchema(0, each.schema)
+		if (err == nil) != (each.message == "") || err != nil && (host.AsError(err).Kind != host.Unsupported || err.Error() != each.message) {
+			t.Errorf("%v, and should be %q", err, each.message)
+		}
+	}
+	if len(plugin.noted.Fields) != 2 {
+		t.Error(plugin.noted)
+	}
+}
+
 func TestErrorsKeepTheirKind(t *testing.T) {
 	for _, each := range []struct {
 		err     error

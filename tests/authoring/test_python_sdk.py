@@ -420,3 +420,32 @@ def test_request_without_a_response_has_a_class() -> None:
         with pytest.raises(PluginError) as caught:
             did(lambda method=method, url=url: http.request(method, url), ("http",), grants)
         assert caught.value.error.case == "denied"
+
+
+class Noting(Destination):
+    abilities = ("append", "add-columns")
+
+    def change_schema(self, target: Target, fields: Any) -> None:
+        self.changed = [[each.name for each in columns] for columns in (target.fields, fields)]
+
+    def write(self, target: Target, batch: Batch) -> list[RejectedRow]:
+        return [RejectedRow(0, None, f"{self.changed} {[each.name for each in target.fields]}")]
+
+    def finish(self, token: bytes) -> None: ...
+
+
+def test_change_of_columns_is_refused_without_the_ability_for_it_and_else_becomes_the_targets() -> None:
+    with native(Noting) as plugin:
+        plugin.open(HostTarget("t", pa.schema([("id", pa.int32()), ("a", pa.string())])))
+        with pytest.raises(PluginError, match=r"unsupported: dataset 't': column 'id' cannot be int64"):
+            plugin.change_schema(pa.schema([("id", pa.int64())]), any_change=True)
+        more = pa.record_batch({"id": pa.array([1], pa.int32()), "b": pa.array([True])})
+        plugin.change_schema(more.schema)
+        (found,) = plugin.write(more)
+        assert found.reason == "[['id', 'a'], ['id', 'b']] ['id', 'b']"
+        plugin.abort()
+    with native(type("Fixed", (Noting,), {"abilities": ("append",)})) as plugin:
+        plugin.open(HostTarget("t", pa.schema([("id", pa.int32())])))
+        with pytest.raises(PluginError, match=r"unsupported: dataset 't': column 'b' cannot be added"):
+            plugin.change_schema(more.schema, any_change=True)
+        plugin.abort()

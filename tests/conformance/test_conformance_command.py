@@ -19,6 +19,7 @@ COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
 MAPPER = str(COMPONENTS / "json-mapper.wasm")
 
 
+ADD = ["--config", '{"columns": [{"name": "more", "op": "add", "left": "id", "right": 1}]}']
 PEOPLE = "id,name\n" + "".join(f"{n},name {n}\n" for n in range(8))
 
 
@@ -41,8 +42,12 @@ def test_directories_are_copied(tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_certified_allows_no_skip():
-    assert conformance("run", MAPPER, "--profile", "certified", "--json").exit_code == 1
+def test_certified_allows_no_skip(tmp_path):
+    (tmp_path / "a.csv").write_text("id\nx\n")
+    words = ["run", str(COMPONENTS / "derive-columns.wasm"), *ADD, "--case", "rows/after-an-error", "--json"]
+    words += ["--sample", str(tmp_path / "a.csv")]
+    assert conformance(*words, "--profile", "certified").exit_code == 1
+    assert conformance(*words).exit_code == 0
 
 
 def test_reports_are_written(tmp_path):
@@ -81,7 +86,10 @@ def test_wrong_expectations_are_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--case", "no-such"], 2, "no case is chosen"),
+        (["--case", "no-such"], 2, "no case is chosen: 'no-such' is no case, group or duty"),
+        (["--case", "processor", "--case", "no-such"], 2, "'no-such' is no case, group or duty"),
+        (["--case", "SRC-7"], 2, "'SRC-7' tests nothing of a processor in the profile `full`"),
+        (["--profile", "core", "--case", "processor/any-rows"], 2, "in the profile `core`"),
         (["--profile", "best"], 2, "there is no profile"),
         (["--config", "{"], 2, "JSON"),
         (["--limit", "memory=1"], 2, "memory"),
@@ -99,22 +107,48 @@ def test_what_is_no_plugin_or_may_not_is_told_first(tmp_path):
 
 
 def test_failure_says_duty_what_came_and_how_to_repeat_it():
-    words = ["run", str(COMPONENTS / "derive-columns.wasm"), "--config", '{"columns": 7}', "--case", "every/health"]
-    done = conformance(*words)
+    words = ["run", str(COMPONENTS / "derive-columns.wasm"), *ADD, "--limit", "memory=1MiB"]
+    done = conformance(*words, "--case", "every/health")
     assert done.exit_code == 1
     assert "FAIL  every/health" in done.output
     assert "duty: LIFE-6" in done.output
-    again = f"run again: dataflare conformance run {words[1]} --config '{{\"columns\": 7}}' --case every/health"
-    assert again in done.output
+    again = f"run again: dataflare conformance run {shlex.join(words[1:])}"
+    assert f"{again} --case every/health" in done.output
+
+
+def test_configuration_that_the_plugin_refuses_is_told_first():
+    for words, message in (
+        ([], "missing field `columns`"),
+        (["--config", '{"columns": 7}'], "invalid type: integer `7`"),
+    ):
+        done = conformance("run", str(COMPONENTS / "derive-columns.wasm"), *words)
+        assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+        assert "hint: give the configuration with which it works" in done.stderr
+
+
+def test_destination_without_rows_that_it_takes_is_not_conformant(tmp_path):
+    (tmp_path / "out").mkdir()
+    words = ["run", str(COMPONENTS / "jsonl-destination.wasm"), "--config", '{"path": "out/o.jsonl"}']
+    words += ["--grant", f"files:write:out={tmp_path}/out", "--profile", "core", "--html", f"{tmp_path}/r.html"]
+    done = conformance(*words, "--case", "destination")
+    assert done.exit_code == 2, done.output
+    assert "jsonl-destination.wasm could not be tested (core): 1 PASS, " in done.output
+    why = "nothing was seen of its work, since destination/run was skipped: no sample of rows was given"
+    assert why in done.output
+    assert "<h1>jsonl-destination.wasm could not be tested</h1>" in (tmp_path / "r.html").read_text()
 
 
 def test_repeated_command_has_all_options(tmp_path):
     (tmp_path / "a b.csv").write_text(PEOPLE)
     (tmp_path / "out").mkdir()
-    words = ["run", str(COMPONENTS / "jsonl-destination.wasm"), "--config", '{"path": 7}']
+    words = ["run", str(COMPONENTS / "jsonl-destination.wasm"), "--config", '{"path": "out/x"}']
     words += ["--sample", str(tmp_path / "a b.csv"), "--grant", f"files:write:out={tmp_path}/out"]
-    words += ["--limit", "memory=64MiB", "--profile", "certified"]
+    words += ["--limit", "memory=1MiB", "--profile", "certified", "--cache-dir", str(tmp_path / "cache")]
+    rules = f"jsonl-destination: {{grants: {{files: {{out: {{path: {tmp_path}/out, access: write}}}}}}}}"
+    (tmp_path / "policy.yaml").write_text(f"version: 1\nplugins: {{{rules}}}\n")
+    words += ["--policy", str(tmp_path / "policy.yaml"), "--audit", str(tmp_path / "audit.jsonl")]
     done = conformance(*words, "--case", "every/health")
+    assert done.exit_code == 1, done.stderr
     (again,) = [line.partition("again: ")[2] for line in done.output.splitlines() if "run again" in line]
     assert shlex.split(again) == ["dataflare", "conformance", *words, "--case", "every/health"]
 

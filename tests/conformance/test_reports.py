@@ -16,6 +16,7 @@ from dataflare.conformance.reports import matrix, to_html
 pytest_plugins = ["pytester"]
 
 COMPONENT = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components" / "json-mapper.wasm"
+ADD = {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "host"])
@@ -69,26 +70,34 @@ def test_command_tells_which_duties_were_not_run():
 TESTS = """
 from pathlib import Path
 
+import pyarrow as pa
+
 from dataflare.conformance import Subject, conformance_test
 
 test_mapper = conformance_test(
-    lambda: Subject(Path({path!r}), "processor", {config}), kind="processor", profile={profile!r}, only={only}
+    lambda: Subject(Path({path!r}), {kind!r}, {config}, sample=pa.table({{"id": ["1"]}})),
+    kind={kind!r},
+    profile={profile!r},
+    only={only},
 )
 """
 
 
 @pytest.mark.parametrize(
-    ("config", "profile", "only", "outcomes"),
+    ("config", "profile", "only", "outcomes", "duty"),
     [
-        ("{'set': {'a': 1}}", "full", "['processor/one-by-one', 'every/wrong-values']", {"passed": 2}),
-        ("{}", "full", "['every/wrong-values']", {"skipped": 1}),
-        ("{}", "certified", "['every/wrong-values']", {"failed": 1}),
-        ("{'set': 7}", "full", "['every/health']", {"failed": 1}),
+        ({"set": {"a": 1}}, "full", ["processor/one-by-one", "every/wrong-values"], {"passed": 2}, ""),
+        ({"set": 7}, "full", ["every/health"], {"failed": 1}, "LIFE-6"),
+        # It adds to numbers alone.
+        (ADD, "full", ["rows/one-row"], {"skipped": 1}, ""),
+        (ADD, "certified", ["rows/one-row"], {"failed": 1}, "ROWS-3"),
+        (ADD, "full", ["rows/again"], {"failed": 1}, "ROWS-2"),
     ],
 )
-def test_suite_is_a_test_of_pytest(pytester, config, profile, only, outcomes):
-    pytester.makepyfile(TESTS.format(path=str(COMPONENT), config=config, profile=profile, only=only))
+def test_suite_is_a_test_of_pytest(pytester, config, profile, only, outcomes, duty):
+    kind = "transformer" if config is ADD else "processor"
+    path = COMPONENT.with_name("derive-columns.wasm") if config is ADD else COMPONENT
+    pytester.makepyfile(TESTS.format(path=str(path), kind=kind, config=config, profile=profile, only=only))
     done = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
     done.assert_outcomes(**outcomes)
-    if "failed" in outcomes:
-        done.stdout.fnmatch_lines(["*LIFE-*"])
+    done.stdout.fnmatch_lines([f"*{duty}*"])

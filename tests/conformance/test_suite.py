@@ -25,6 +25,7 @@ from dataflare.conformance import Outcome, Subject, load_cases, load_duties, run
 from dataflare.conformance.cases import KINDS, select
 from dataflare.conformance.files import probe_file
 from dataflare.conformance.random_rows import random_rows
+from dataflare.conformance.reports import UNTESTED, verdict_of
 from dataflare.conformance.retrying import Patience
 from dataflare.conformance.runner import Expectation, SuiteResult, run_case
 from dataflare.conformance.steps import STEPS
@@ -169,7 +170,16 @@ def test_components_that_keep_memory_or_handles_are_caught(each, message):
     assert (found.outcome, message in found.message) == (Outcome.FAIL, True), found.message
 
 
-@pytest.mark.parametrize("name", ["source/strange-state", "source/other-state"])
+# What the SDK does for every source.
+CASES_OF_THE_SDK = ["source/strange-state", "source/other-state"]
+
+
+def test_every_case_finds_a_broken_plugin():
+    caught = {plugin.caught_by for group, plugin in (each.values for each in MUTANT_CASES)}
+    assert {each.name for each in CASES if each.kinds != ["host"]} == {*caught, *CASES_OF_THE_SDK}
+
+
+@pytest.mark.parametrize("name", CASES_OF_THE_SDK)
 def test_sdk_that_takes_any_state_is_caught(name, monkeypatch):
     def decoded(request: Any, data: bytes, key: str) -> Any:
         try:
@@ -303,9 +313,26 @@ def test_known_failures_and_their_end():
 
 def test_case_without_a_sample_is_skipped_and_certification_allows_no_skip():
     with subject(module("destinations").Good, "destination") as good:
-        result = SuiteResult((run_case(dataclasses.replace(good, sample=None), one("destination/run")),))
+        result = SuiteResult((run_case(dataclasses.replace(good, sample=None), one("destination/nulls")),))
     assert result.counts == {"SKIP": 1}
     assert result.passed() and not result.passed(skips=False)
+
+
+def test_plugin_of_whose_work_nothing_was_seen_is_not_conformant():
+    essential = {
+        kind: [each.name for each in select(CASES, kind=kind, profile="core") if each.essential] for kind in KINDS
+    }
+    assert all(len(names) == 1 for names in essential.values()), essential
+    rows = pa.table({"name": ["a longer text"] * 8})
+    for group, sample in (("destination", None), ("destination", rows), ("processor", pa.table({"name": [1, 2]}))):
+        with subject(module(MODULES[group]).Good, group) as good:
+            config = {"limit": 1} if group == "destination" else good.config
+            given = dataclasses.replace(good, sample=sample, config=config)
+            result = run_suite(given, [one("every/metadata"), one(*essential[group])])
+        assert result.counts == {"PASS": 1, "SKIP": 1}
+        assert [each.case.name for each in result.unseen] == essential[group]
+        assert not result.passed()
+        assert verdict_of(result, passed=False) == UNTESTED
 
 
 def test_no_case_at_all_is_no_success():

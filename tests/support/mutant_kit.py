@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,11 +28,21 @@ def module(name: str) -> Any:
     return found
 
 
+class _MutantEngine(_NativeEngine):
+    def exports(self) -> Mapping[str, type]:
+        made = super().exports()
+        faulty = getattr(self._plugin, "Lifecycle", None)
+        return made if faulty is None else {**made, "Lifecycle": type("Lifecycle", (faulty, made["Lifecycle"]), {})}
+
+
 def native_engine(name: str, plugin: str) -> _NativeEngine:
-    """An engine that runs a plugin of such a module, by its class's name."""
+    """An engine that runs a plugin of such a module, by its class's name.
+
+    If it has a class `Lifecycle`, that one's methods are in the place of those that the SDK makes.
+    """
     made = module(name)
     found = getattr(made, plugin)
-    return _NativeEngine(found, getattr(found, "needs", getattr(made, "NEEDS", ())))
+    return _MutantEngine(found, getattr(found, "needs", getattr(made, "NEEDS", ())))
 
 
 def native_host(name: str, plugin: str, **options: Any) -> Host:

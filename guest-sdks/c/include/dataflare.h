@@ -374,7 +374,8 @@ typedef exports_dataflare_plugin_destination_run_name_t df_run;
 
 typedef struct df_destination {
   DF_COMMON;
-  /* What it can do: flags `EXPORTS_DATAFLARE_PLUGIN_DESTINATION_ABILITY_...`. 0 means: append. */
+  /* What it can do: flags `EXPORTS_DATAFLARE_PLUGIN_DESTINATION_ABILITY_...`. 0 means: append. A target of another mode is refused,
+   * and so is a change of columns without the ability for it. */
   exports_dataflare_plugin_destination_ability_t abilities;
   /* Begin a run; `token` is the one that the last run kept, where there are tokens. */
   bool (*open)(const df_run *run, const df_target *targets, size_t count, df_option_list_u8_t *token, df_error *error);

@@ -8,7 +8,11 @@ typedef exports_dataflare_plugin_destination_list_target_t target_list;
 
 static const char *const MODES[] = {"append", "replace", "merge"};
 
+/* The columns of a target, with which the host's changes are compared. */
+typedef struct columns { size_t count; struct { char *name, *type; } *items; } columns;
+
 static df_target *targets;
+static columns *columns_of;
 static size_t target_count;
 
 const df_common *df_plugin_common(void) { return (const df_common *)&df_destination_plugin; }
@@ -33,15 +37,35 @@ bool exports_dataflare_plugin_destination_plan(
   return true;
 }
 
+static void forget_columns(columns *known) {
+  for (size_t i = 0; i < known->count; i++) free(known->items[i].name), free(known->items[i].type);
+  free(known->items);
+  *known = (columns){0};
+}
+
+static void keep_columns(columns *known, const df_schema *schema) {
+  forget_columns(known);
+  known->items = calloc(schema->fields.len, sizeof *known->items);
+  if (schema->fields.len && !known->items) df_panic("out of memory for %zu columns", schema->fields.len);
+  known->count = schema->fields.len;
+  for (size_t i = 0; i < known->count; i++) {
+    known->items[i].name = df_keep_text(df_c_string(schema->fields.ptr[i].name));
+    known->items[i].type = df_keep_text(df_c_string(schema->fields.ptr[i].type_name));
+  }
+}
+
 static void forget_targets(void) {
   for (size_t i = 0; i < target_count; i++) {
+    forget_columns(&columns_of[i]);
     for (size_t j = 0; j < targets[i].key_count; j++) free((char *)targets[i].key[j]);
     free(targets[i].key);
     free((char *)targets[i].namespace_);
     free((char *)targets[i].name);
   }
   free(targets);
+  free(columns_of);
   targets = NULL;
+  columns_of = NULL;
   target_count = 0;
 }
 
@@ -49,13 +73,15 @@ static void forget_targets(void) {
 static void keep_targets(const target_list *list) {
   forget_targets();
   targets = calloc(list->len, sizeof *targets);
-  if (list->len && !targets) df_panic("out of memory for %zu targets", list->len);
+  columns_of = calloc(list->len, sizeof *columns_of);
+  if (list->len && (!targets || !columns_of)) df_panic("out of memory for %zu targets", list->len);
   target_count = list->len;
   for (size_t i = 0; i < list->len; i++) {
     df_list_string_t key = list->ptr[i].key;
     targets[i].namespace_ = df_keep_text(df_c_string(list->ptr[i].dataset.namespace_));
     targets[i].name = df_keep_text(df_c_string(list->ptr[i].dataset.name));
     targets[i].mode = list->ptr[i].mode;
+    keep_columns(&columns_of[i], &list->ptr[i].schema);
     targets[i].key = calloc(key.len, sizeof *targets[i].key);
     if (key.len && !targets[i].key) df_panic("out of memory for %zu columns", key.len);
     targets[i].key_count = key.len;
@@ -112,9 +138,26 @@ bool exports_dataflare_plugin_destination_write(
   return done;
 }
 
+/* Refuse a change of columns that is not among the abilities. */
+static bool require_change(const df_target *target, const columns *known, const df_schema *schema, df_error *error) {
+  for (size_t i = 0; i < schema->fields.len; i++) {
+    const char *name = df_c_string(schema->fields.ptr[i].name), *type = df_c_string(schema->fields.ptr[i].type_name);
+    size_t at = 0;
+    while (at < known->count && strcmp(known->items[at].name, name)) at++;
+    bool is_known = at < known->count;
+    if (is_known && !strcmp(known->items[at].type, type)) continue;
+    if (!(abilities() & (is_known ? EXPORTS_DATAFLARE_PLUGIN_DESTINATION_ABILITY_WIDEN_COLUMNS
+                                  : EXPORTS_DATAFLARE_PLUGIN_DESTINATION_ABILITY_ADD_COLUMNS)))
+      return df_fail(error, DF_UNSUPPORTED, "dataset \"%s\": column \"%s\" cannot be %s", target->name, name, is_known ? type : "added");
+  }
+  return true;
+}
+
 bool exports_dataflare_plugin_destination_change_schema(uint32_t number, df_schema *schema, df_error *error) {
   const df_target *target = target_of(number, error);
-  bool done = target && (!df_destination_plugin.change_schema || df_destination_plugin.change_schema(target, schema, error));
+  bool done = target && require_change(target, &columns_of[number], schema, error) &&
+              (!df_destination_plugin.change_schema || df_destination_plugin.change_schema(target, schema, error));
+  if (done) keep_columns(&columns_of[number], schema);
   df_drop_batches(NULL);
   return done;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +33,7 @@ from dataflare.cli.security_options import GuardedTyper
 from dataflare.conformance import Duty, Subject, load_cases, load_duties, run_suite
 from dataflare.conformance.cases import Case
 from dataflare.conformance.samples import problem_of_sample
-from dataflare.errors import ConfigError, WorldMismatch
+from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
 from dataflare.grants import Grants
 from dataflare.pipeline.benchmark import read_rows
 from dataflare.runtime.host import Host
@@ -85,8 +86,8 @@ def run(
 
     Each case gets a host of its own, and copies of the directories that are granted: yours stay as they are.
 
-    Exit codes: 0 the plugin is conformant; 1 it is not; 2 the suite or the command line failed; 3 the file is not a
-    plugin; 4 the plugin needs what is not granted.
+    Exit codes: 0 the plugin is conformant; 1 it is not; 2 the suite or the command line failed, or what was given was
+    not enough to see the plugin at work; 3 the file is not a plugin; 4 the plugin needs what is not granted.
     """
     with printed_errors(as_json=as_json), telling(component.name, quiet=as_json) as teller:
         chosen_profile = parse_profile(profile)
@@ -127,14 +128,34 @@ def run(
             "--grant": grant,
             "--limit": limit,
             "--profile": None if profile == "full" else profile,
+            "--cache-dir": cache_dir,
+            "--policy": security.policy,
+            "--trust": security.trust,
+            "--audit": security.audit,
+            "--access": security.access,
+            "--principal": security.principal,
         }
         again = repeating("dataflare conformance run", component, options)
+        _require_config(subject)
         result = run_suite(subject, cases, expected=known, progress=teller.results(cases, again))
         if certifying is not None and result.passed(skips=chosen_profile != "certified"):
             teller.doing("measuring for the certificate")
             certifying.write(result, subject, chosen_profile, inspected, name)
     with printed_errors(as_json=as_json):
         finish(result, component.name, kind, chosen_profile, again=again, junit=junit, html=html, as_json=as_json)
+
+
+def _require_config(subject: Subject) -> None:
+    """Ask the plugin whether it takes the configuration: without one with which it works, nothing can be tested."""
+    with tempfile.TemporaryDirectory(prefix="dataflare-conformance-") as folder, subject.at_work(Path(folder)) as work:
+        try:
+            work.make()
+        except PluginError as error:
+            if error.error.case == "invalid-config":
+                hint = "give the configuration with which it works"
+                raise ConfigError(f"the plugin refuses it: {error.message}", where="--config", hint=hint) from error
+        except DataflareError:
+            pass  # what else it does is for the cases to judge
 
 
 def _require_sample(rows: pa.Table, kind: str, grants: Grants, file: Path | None) -> None:

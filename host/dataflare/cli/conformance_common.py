@@ -16,8 +16,8 @@ from dataflare.cli.output import by_the_way, write_json
 from dataflare.cli.report_files import write_file
 from dataflare.cli.screen import stderr, stdout
 from dataflare.conformance import CaseResult, Outcome, SuiteResult, load_cases, load_duties
-from dataflare.conformance.cases import Case, Profile, select
-from dataflare.conformance.reports import DutyRow, matrix, to_html, to_json, to_junit
+from dataflare.conformance.cases import KINDS, Case, Profile, select
+from dataflare.conformance.reports import UNTESTED, DutyRow, matrix, to_html, to_json, to_junit, verdict_of
 from dataflare.conformance.runner import Expectation
 from dataflare.documents.models import first_problem
 from dataflare.documents.reader import parse_document
@@ -80,14 +80,19 @@ def chosen_cases(
     """Choose the cases that are run.
 
     Raises:
-        ConfigError: There is none, or a case that is known to fail is not there.
+        ConfigError: A name chooses none, or a case that is known to fail is not there.
     """
     every = load_cases()
+    for name in only or ():
+        if not select(every, kind=kind, profile=profile, only=[name]):
+            elsewhere = any(select(every, kind=other, profile="full", only=[name]) for other in (*KINDS, "host"))
+            what = f"tests nothing of a {kind} in the profile `{profile}`" if elsewhere else "is no case, group or duty"
+            raise ConfigError(
+                f"no case is chosen: {name!r} {what}",
+                where="--case",
+                hint="`dataflare conformance list` has all cases; leave --case out for all",
+            )
     cases = select(every, kind=kind, profile=profile, only=only or ())
-    if not cases:
-        raise ConfigError(
-            f"no case is chosen: {', '.join(only or ())}", where="--case", hint="leave --case out for all"
-        )
     if unknown := sorted(set(known) - {each.name for each in every}):
         raise ConfigError(f"there is no case {unknown[0]!r}", where=str(expect))
     return cases
@@ -106,6 +111,7 @@ def finish(
 ) -> None:
     """Write the reports, and end with the exit code; `again` is the command that repeats a case."""
     passed = result.passed(skips=profile != "certified")
+    verdict = verdict_of(result, passed=passed)
     duties = load_duties()
     rows = matrix(result, duties, select(load_cases(), kind=kind, profile="full"))
     said: dict[str, Any] = {"plugin": name, "profile": profile, "passed": passed}
@@ -117,9 +123,9 @@ def finish(
         if as_json:
             write_json(to_json(result, rows=rows, **said))
         else:
-            _show_end(result, said)
+            _show_end(result, verdict, said)
             _show_duties(rows)
-    raise typer.Exit(2 if result.failed_itself else 0 if passed else 1)
+    raise typer.Exit(2 if verdict == UNTESTED else 0 if passed else 1)
 
 
 def parse_profile(text: str) -> Profile:
@@ -218,13 +224,12 @@ def _show(result: CaseResult, again: str) -> None:
     screen.say(f"      run again: {again} --case {result.case.name}")
 
 
-def _show_end(result: SuiteResult, said: Mapping[str, Any]) -> None:
+def _show_end(result: SuiteResult, verdict: str, said: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
-    verdict = (
-        "could not be tested" if result.failed_itself else "is conformant" if said["passed"] else "is not conformant"
-    )
     seconds = sum(each.seconds for each in result.results)
     stdout().say(f"{said['plugin']} {verdict} ({said['profile']}): {counts} in {seconds:.1f} s")
+    for each in result.unseen:
+        stdout().say(f"  nothing was seen of its work, since {each.case.name} was skipped: {each.message}")
 
 
 def _show_duties(rows: Sequence[DutyRow]) -> None:

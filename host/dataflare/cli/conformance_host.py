@@ -71,7 +71,7 @@ def run_host(
             else CommandHost(_words(adapter))
         )
         with contextlib.closing(connection):
-            again = repeating("dataflare conformance host", None, {"--adapter": adapter})
+            again = repeating("dataflare conformance host", None, {"--adapter": adapter, "--cache-dir": cache_dir})
             again += " --isolated" if isolated else ""
             result = run_suite(HostSubject(connection), cases, expected=known, progress=teller.results(cases, again))
     with printed_errors(as_json=as_json):

@@ -29,6 +29,7 @@ class Case(BaseModel):
         kinds: The kinds of plugins that it is for, or `host`.
         profile: The smallest profile that has it.
         needs: What the user must provide: `sample`, rows that the plugin takes.
+        essential: Whether nothing is known of a plugin's work when the case is skipped.
         steps: What is done, one after the other; each is one name with its arguments.
     """
 
@@ -42,6 +43,7 @@ class Case(BaseModel):
     ]
     profile: Literal["core", "full"] = "core"
     needs: list[Literal["sample"]] = Field(default=[])
+    essential: bool = False
     steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -14,7 +14,9 @@ from dataflare.conformance.runner import CaseResult, Outcome, SuiteResult
 from dataflare.conformance.specification import Duty
 from dataflare.printable import printable
 
-__all__ = ["DutyRow", "matrix", "to_html", "to_json", "to_junit"]
+__all__ = ["UNTESTED", "DutyRow", "matrix", "to_html", "to_json", "to_junit", "verdict_of"]
+
+UNTESTED: Final = "could not be tested"
 
 _COLOURS: Final = {
     Outcome.PASS: "#1a7f37",
@@ -62,6 +64,13 @@ class DutyRow:
         if found & {Outcome.FAIL, Outcome.XFAIL, Outcome.ERROR}:
             return "broken"
         return "not tested" if found == {Outcome.SKIP} else "kept"
+
+
+def verdict_of(result: SuiteResult, *, passed: bool) -> str:
+    """Say what a plugin, or a host, is by these results."""
+    if result.failed_itself or (result.unseen and not result.failed):
+        return UNTESTED
+    return "is conformant" if passed else "is not conformant"
 
 
 def matrix(result: SuiteResult, duties: Mapping[str, Duty], cases: Iterable[Case]) -> list[DutyRow]:
@@ -150,13 +159,18 @@ def to_html(
 
     `again` is the command that repeats a case, without the case's name; empty shows none.
     """
-    verdict = "conformant" if passed else "not conformant"
+    verdict = verdict_of(result, passed=passed)
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
     failed = [each for each in result.results if each.outcome in (Outcome.FAIL, Outcome.XPASS, Outcome.ERROR)]
     parts = [
-        f"<h1>{html.escape(plugin)} is {verdict}</h1>",
+        f"<h1>{html.escape(plugin)} {verdict}</h1>",
         f'<p class="about">Profile <b>{html.escape(profile)}</b>: {counts or "no case"}.</p>',
         _bar(result),
+    ]
+    parts += [
+        f"<p>Nothing was seen of its work, since <code>{html.escape(each.case.name)}</code> was skipped: "
+        f"{_prose(each.message)}.</p>"
+        for each in result.unseen
     ]
     if failed:
         parts += ["<h2>What failed</h2>", _table(failed, duties, again)]
@@ -165,7 +179,7 @@ def to_html(
         parts += ["<h2>Duties</h2>", f'<p class="about">{kept} of {len(rows)} are kept.</p>', _duties_table(rows)]
     parts += ["<h2>All cases</h2>", _table(result.results, duties)]
     body = "\n".join(parts)
-    head = f'<meta charset="utf-8"><title>{html.escape(plugin)}: {verdict}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{html.escape(plugin)} {verdict}</title><style>{_STYLE}</style>'
     return _text(f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n')
 
 

@@ -80,14 +80,24 @@ class SuiteResult:
         return {each.value: found.count(each) for each in Outcome if each in found}
 
     def passed(self, *, skips: bool = True) -> bool:
-        """Whether the plugin is conformant; `skips` allows cases that did not apply."""
+        """Whether the plugin is conformant; `skips` allows cases that did not apply, but for the essential ones."""
         good = {Outcome.PASS, Outcome.XFAIL, *([Outcome.SKIP] if skips else [])}
-        return bool(self.results) and all(each.outcome in good for each in self.results)
+        return bool(self.results) and not self.unseen and all(each.outcome in good for each in self.results)
 
     @property
     def failed_itself(self) -> bool:
         """Whether the suite itself failed in a case."""
         return any(each.outcome is Outcome.ERROR for each in self.results)
+
+    @property
+    def unseen(self) -> tuple[CaseResult, ...]:
+        """The essential cases that were skipped: what was given was not enough to see the plugin at work."""
+        return tuple(each for each in self.results if each.case.essential and each.outcome is Outcome.SKIP)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a case showed a fault of the plugin, or an expectation that is out of date."""
+        return any(each.outcome in (Outcome.FAIL, Outcome.XPASS) for each in self.results)
 
 
 def run_suite(

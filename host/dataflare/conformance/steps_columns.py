@@ -69,9 +69,9 @@ def columns_unfit(bench: Bench, _: Any) -> None:
 
 @step("columns-unasked")
 def columns_unasked(bench: Bench, _: Any) -> None:
-    """A column more without `add-columns`, and another type without `widen-columns`, are refused, or accepted.
+    """A column more without `add-columns`, and another type without `widen-columns`, are `unsupported`.
 
-    Hosts ask for neither. A refusal is `unsupported`, and leaves the target as it was; what is accepted is written.
+    Hosts ask for neither. The target stays as it was.
     """
     found = bench.plugin.abilities()
     before = batches(bench)[0]
@@ -83,7 +83,7 @@ def columns_unasked(bench: Bench, _: Any) -> None:
     if not unasked:
         raise NotTested("it adds columns and widens them")
     for number, after in enumerate(unasked):
-        _either(bench, before, after, first=number * len(modes(bench)) + 1)
+        _either(bench, before, after, first=number * len(modes(bench)) + 1, accepted=False)
 
 
 def _other_type(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -112,8 +112,10 @@ def _changed(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, at:
                 plugin.finish(b"2")
 
 
-def _either(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, first: int = 1) -> None:
-    """Change the schema; whether that is accepted or refused, rows of the schema that holds are accepted."""
+def _either(
+    bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, first: int = 1, accepted: bool = True
+) -> None:
+    """Change the schema, which may be `accepted`; rows of the schema that then holds are accepted."""
     for number, mode in enumerate(modes(bench)):
         with running(bench, target(bench, mode, before.schema), first + number) as plugin:
             _write(plugin, before, "rows of the first schema")
@@ -123,12 +125,22 @@ def _either(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, firs
             except PluginError as error:
                 if error.error.case != "unsupported":
                     raise NotConformant(
-                        f"mode `{mode}`: `change-schema` answered `{error.error.case}`, and should `unsupported`, or "
-                        "accept it"
+                        f"mode `{mode}`: `change-schema` answered `{error.error.case}`, and should `unsupported`"
+                        + (", or accept it" if accepted else "")
                     ) from error
                 holds, what = before, "rows of the first schema, after `change-schema` refused another"
+            else:
+                if not accepted:
+                    raise NotConformant(
+                        f"mode `{mode}`: `change-schema` accepted a change that is not among the abilities, from "
+                        f"{_columns_of(before)} to {_columns_of(after)}, and `unsupported` was due"
+                    )
             _write(plugin, holds, what)
             plugin.finish(b"1")
+
+
+def _columns_of(rows: pa.RecordBatch) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in rows.schema)
 
 
 def _write(plugin: Any, rows: pa.RecordBatch, what: str) -> None:

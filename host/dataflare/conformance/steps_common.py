@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from dataflare import PluginError
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
 from dataflare.json_values import parse_json
 
@@ -22,6 +22,14 @@ _TYPES: Final[dict[str, Any]] = {
     "number": (int, float),
     "null": type(None),
 }
+
+
+_WRONG: Final[Sequence[tuple[Any, set[str]]]] = (
+    ({"no": ["such", {"value": None}]}, {"object"}),
+    (-7.5, {"number", "integer"}),
+    ([[]], {"array"}),
+)
+"""Values, each with the types that it could be taken for."""
 
 
 @step("metadata")
@@ -42,14 +50,10 @@ def metadata(bench: Bench, _: Any) -> None:
 
 @step("metadata-with-config")
 def metadata_with_config(bench: Bench, _: Any) -> None:
-    """The description does not depend on the configuration."""
-    first = bench.plugin.metadata
-    try:
-        second = bench.renew({}).metadata
-    except PluginError:
-        raise NotTested("the plugin needs a configuration, and there is only the one that was given") from None
+    """The description does not depend on the configuration: it is the same before `configure` and after."""
+    first, second = bench.plugin.metadata, bench.plugin.ask_metadata()
     if first != second:
-        raise NotConformant("with another configuration, the description is another one")
+        raise NotConformant(f"the description is {first} before `configure`, and then {second}")
 
 
 @step("config-schema")
@@ -106,11 +110,34 @@ def refuse_config(bench: Bench, arguments: dict[str, Any]) -> None:
             raise NotTested("the plugin's schema allows unknown keys")
         expect_error(lambda: bench.renew({**config, "no-such-key": 1}), ["invalid-config"], "an unknown key")
         return
-    if not config:
-        raise NotTested("no configuration was given")
-    for key in config:
-        wrong = {**config, key: {"no": ["such", {"value": None}]}}
-        expect_error(lambda wrong=wrong: bench.renew(wrong), ["invalid-config"], f"a wrong value of {key!r}")  # type: ignore[misc]
+    values = dict(_wrong_values(_schema_of(bench), config))
+    if not values:
+        raise NotTested("no key of the configuration has a type that a value could be wrong for")
+    for key, value in values.items():
+        wrong = {**config, key: value}
+        expect_error(lambda wrong=wrong: bench.renew(wrong), ["invalid-config"], f"{key!r} with the value {value!r}")  # type: ignore[misc]
+
+
+def _wrong_values(schema: Any, config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """For each key that the schema describes, or that was given, a value of a type that it cannot have."""
+    properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
+    for key in {**config, **properties}:
+        kinds = _kinds(properties.get(key))
+        if not kinds and key in config:
+            kinds = {name for name, kind in _TYPES.items() if isinstance(config[key], kind)}
+        fitting = [value for value, of in _WRONG if kinds and not of & kinds]
+        if fitting:
+            yield key, fitting[0]
+
+
+def _kinds(schema: Any) -> set[str]:
+    """The types that a schema allows; empty if it does not say."""
+    if not isinstance(schema, dict):
+        return set()
+    found = schema.get("type", [])
+    kinds = {found} if isinstance(found, str) else {each for each in found if isinstance(each, str)}
+    choices = [_kinds(each) for name in ("anyOf", "oneOf") for each in schema.get(name, ())]
+    return kinds.union(*choices) if all(choices) else set()
 
 
 @step("health")
@@ -124,11 +151,17 @@ def health(bench: Bench, _: Any) -> None:
 @step("close")
 def close(bench: Bench, _: Any) -> None:
     """The plugin shuts down without an error, and another instance can begin."""
-    bench.plugin.close()
+    _end(bench.plugin)
     bench.renew()
 
 
 @step("close-at-once")
 def close_at_once(bench: Bench, _: Any) -> None:
     """An instance that did nothing shuts down without an error."""
-    bench.make().close()
+    _end(bench.make())
+
+
+def _end(plugin: Any) -> None:
+    plugin.close()
+    if (error := plugin.shutdown_error) is not None:
+        raise NotConformant(f"`shutdown` failed: {error.message}")

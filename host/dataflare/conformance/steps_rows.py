@@ -20,11 +20,23 @@ __all__ = ["call"]
 def rows(bench: Bench, arguments: dict[str, Any]) -> None:
     """Make batches of rows: `of` others, changed by the other arguments, and called `as`."""
     given = dict(arguments)
-    name, of = given.pop("as"), given.pop("of", "sample")
+    name, of, beside = given.pop("as"), given.pop("of", "sample"), given.pop("beside", None)
     batches: list[pa.RecordBatch] = [typed_rows()] if of == "types" else list(bench[of])
+    if beside is not None:
+        batches = [_beside(as_table(bench[beside]), each) for each in batches]
     for key, value in given.items():
         batches = _change(batches, key, value)
     bench.values[name] = batches
+
+
+def _beside(table: pa.Table, more: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of a table, again from its first one where they are not enough, with the columns of others that it lacks."""
+    places = [number % table.num_rows for number in range(more.num_rows)] if table.num_rows else []
+    found = _one(table.take(pa.array(places, pa.int64())) if places else table)
+    for field, column in zip(more.schema, more.columns, strict=True):
+        if field.name not in found.schema.names:
+            found = found.append_column(field, column.slice(0, found.num_rows))
+    return found
 
 
 def _change(batches: list[pa.RecordBatch], key: str, value: Any) -> list[pa.RecordBatch]:
@@ -80,7 +92,7 @@ def apply(bench: Bench, arguments: dict[str, Any]) -> None:
                 raise NotConformant(
                     f"the error is `{case}`, which does not speak of the rows: {error.message}", given=shown(batch)
                 ) from error
-            raise NotTested("the plugin does not take such rows, and says so") from None
+            raise NotTested(f"the plugin does not take such rows: {error.message}") from None
     if "as" in arguments:
         bench.values[arguments["as"]] = results
 

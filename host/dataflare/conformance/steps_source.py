@@ -239,13 +239,16 @@ def reopen(bench: Bench, _: Any) -> None:
 
 @step("ended-again")
 def ended_again(bench: Bench, _: Any) -> None:
-    """A read can be stopped anywhere, and twice; another begins afterwards."""
+    """A read can be stopped anywhere, and twice; another begins afterwards, at the beginning."""
     for _dataset, selection in each_read(bench):
+        due = read_all(bench.make(), selection, most=1000)
         bench.plugin.open(selection)
         bench.plugin.read(1)
         bench.plugin.stop()
         bench.plugin.stop()
-        read_all(bench.plugin, selection, most=1000)
+        found = read_all(bench.plugin, selection, most=1000)
+        if message := difference(found.tables, due.tables):
+            raise NotConformant(f"{selection.dataset}, read after `close`: {message}")
         bench.plugin.stop()
 
 

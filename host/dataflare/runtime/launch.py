@@ -23,7 +23,7 @@ from dataflare.wit_types.types import Metadata
 if TYPE_CHECKING:
     from dataflare.runtime.behaviour import Observation
 
-__all__ = ["Launcher", "Worker", "read_metadata"]
+__all__ = ["Launcher", "Worker", "as_metadata", "read_metadata"]
 
 _logger = logging.getLogger("dataflare.runtime")
 _MAX_CONFIG_SCHEMA = 2**20
@@ -99,6 +99,8 @@ class Launcher:
         # Weak: a worker that was lost to an exception is freed, and closes its instance.
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._past = PluginStats()
+        self.shutdown_error: DataflareError | None = None
+        """What went wrong in the last `shutdown` that failed."""
 
     @property
     def stats(self) -> PluginStats:
@@ -138,6 +140,7 @@ class Launcher:
             try:
                 worker.call(LIFECYCLE, "shutdown")
             except DataflareError as error:
+                self.shutdown_error = error
                 _logger.warning("the shutdown of plugin %r failed: %s", self._plugin, error.message)
             except Exception:
                 _logger.exception("a host function failed during the shutdown of plugin %r", self._plugin)
@@ -199,6 +202,11 @@ def read_metadata(component: Component, *, kind: str, limits: Limits) -> Metadat
             f"its configuration's schema has {len(found.config_schema)} characters, more than {_MAX_CONFIG_SCHEMA}",
             component=component.name,
         )
+    return as_metadata(found)
+
+
+def as_metadata(found: Any) -> Metadata:
+    """A plugin's answer, with texts of a bounded length."""
     name, version = cut_name(found.name), cut_name(found.version)
     return Metadata(name, version, found.kind, cut(found.description), found.config_schema)
 

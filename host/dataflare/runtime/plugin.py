@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from dataflare.data.batches import Batch
 from dataflare.data.schemas import SchemaError, from_wit, to_wit
-from dataflare.errors import OutputLimitExceeded, ProtocolFault, UsageError, ValueTypeError
+from dataflare.errors import DataflareError, OutputLimitExceeded, ProtocolFault, UsageError, ValueTypeError
 from dataflare.grants import DatasetGrants, Grants
 from dataflare.limits import Limits
 from dataflare.locks import Lock
 from dataflare.runtime.capabilities import Capabilities
-from dataflare.runtime.launch import Launcher, Worker, read_metadata
+from dataflare.runtime.launch import Launcher, Worker, as_metadata, read_metadata
 from dataflare.runtime.pool import InstancePool, Lease, PoolSettings
 from dataflare.runtime.ports import Component
 from dataflare.runtime.results import Health, PluginStats
@@ -158,6 +158,22 @@ class Plugin:
                 self._require_open()
                 self._metadata = read_metadata(self._parts.component, kind=self.kind, limits=self._parts.limits)
             return self._metadata
+
+    def ask_metadata(self) -> Metadata:
+        """Ask an instance at work for the metadata again. A plugin has to say the same as in `metadata`; a test asks.
+
+        Raises:
+            PluginError: The plugin refused its configuration, or could not get ready.
+            PluginFault: It trapped.
+            UsageError: The plugin is closed.
+        """
+        with self._lease() as worker:
+            return as_metadata(worker.call(LIFECYCLE, "get-metadata"))
+
+    @property
+    def shutdown_error(self) -> DataflareError | None:
+        """Why the last `shutdown` failed that did; `None` if none has failed."""
+        return self._launcher.shutdown_error
 
     @property
     def watch(self) -> Watch | None:

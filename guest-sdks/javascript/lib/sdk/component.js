@@ -116,15 +116,32 @@ const KINDS = {
       return undefined;
     },
     write(target, rows) {
-      const to = held.targets[target] ?? refuse(`there is no target ${target}`);
-      return plugin().write(to, new Batch(rows)) ?? [];
+      return plugin().write(targetOf(held, target), new Batch(rows)) ?? [];
     },
-    changeSchema() {},
+    changeSchema(target, { fields }) {
+      const to = targetOf(held, target);
+      requireChange(to, fields, plugin().constructor.abilities);
+      to.fields = fields;
+    },
     flush: () => false,
     finish: () => plugin().finish(),
     abort: () => plugin().abort(),
   }),
 };
+
+function targetOf(held, number) {
+  return held.targets[number] ?? refuse(`there is no target ${number}`);
+}
+
+/** Refuse a change of columns that is not among the abilities. */
+function requireChange(to, fields, abilities) {
+  for (const { name, typeName } of fields) {
+    const known = to.fields.find((field) => field.name === name);
+    if (known?.typeName === typeName) continue;
+    const [ability, what] = known ? ['widen-columns', typeName] : ['add-columns', 'added'];
+    if (!abilities.includes(ability)) refuse(`dataset '${to.name}': column '${name}' cannot be ${what}`);
+  }
+}
 
 /** What a processor makes of a record; anything but a record would fail later and elsewhere. */
 function processed(plugin, record) {

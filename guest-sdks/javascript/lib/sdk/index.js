@@ -98,6 +98,7 @@ export class Source extends Plugin {
 /** Writes rows. Override `write` and `finish`. */
 export class Destination extends Plugin {
   static kind = 'destination';
+  /** A target of another mode is refused, and so is a change of columns. */
   static abilities = ['append'];
 
   /** Begin a run; `targets` have `namespace`, `name` (both together identify one), `fields`, `key` and `mode`. */

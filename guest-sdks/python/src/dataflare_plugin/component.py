@@ -16,7 +16,7 @@ from dataflare_plugin.batch import Batch
 from dataflare_plugin.bindings import schemas, types
 from dataflare_plugin.changes import ChangeReading
 from dataflare_plugin.datasets import as_schema, fields_of
-from dataflare_plugin.destination import Destination, Run, target_of
+from dataflare_plugin.destination import Destination, Run, require_change, target_of
 from dataflare_plugin.errors import InvalidInput, Unsupported
 from dataflare_plugin.plugin import Plugin
 from dataflare_plugin.processor import Processor, process_text
@@ -299,7 +299,12 @@ class _Destination(_Exports):
 
     @guarded
     def change_schema(self, target: int, schema: Any) -> None:
-        self.plugin.change_schema(self._target(target), fields_of(schema))
+        changed, fields = self._target(target), fields_of(schema)
+        require_change(changed, fields, self.plugin.abilities)
+        self.plugin.change_schema(changed, fields)
+        targets = list(self.plugin.targets)
+        targets[target] = dataclasses.replace(changed, fields=fields)
+        self.plugin.targets = targets
 
     @guarded
     def flush(self, token: bytes) -> bool:

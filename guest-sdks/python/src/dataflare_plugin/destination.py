@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from dataflare_plugin.batch import Batch
 from dataflare_plugin.datasets import Field, fields_of, shown_name
+from dataflare_plugin.errors import Unsupported
 from dataflare_plugin.plugin import Plugin
 
 __all__ = ["Destination", "RejectedRow", "Run", "Target"]
@@ -64,7 +65,8 @@ class Destination(Plugin):
 
     Attributes:
         abilities: What it can do: some of `append`, `replace`, `merge`, `delete`, `add-columns`, `widen-columns`,
-            `keep-token` and `shut-out`. A target of another mode is refused with `Unsupported`.
+            `keep-token` and `shut-out`. A target of another mode is refused with `Unsupported`, and so is a change of
+            columns without the ability for it.
         run: The current run.
         targets: Its targets.
     """
@@ -87,7 +89,7 @@ class Destination(Plugin):
         raise NotImplementedError
 
     def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
-        """Take note that the next rows have other columns."""
+        """Take note that the next rows have other columns. The target has them from then on."""
 
     def flush(self, token: bytes) -> bool:
         """Make all written rows safe, with the token; `False`: they are safe only after `finish`."""
@@ -104,3 +106,19 @@ def target_of(target: Any) -> Target:
     """A target of the bindings."""
     name, fields = target.dataset, fields_of(target.schema)
     return Target(name.name, fields, list(target.key), target.mode.name.lower(), name.namespace)
+
+
+def require_change(target: Target, fields: Sequence[Field], abilities: Sequence[str]) -> None:
+    """Refuse a change of columns that is not among the abilities.
+
+    Raises:
+        Unsupported: Names the column.
+    """
+    types = {each.name: each.type for each in target.fields}
+    for each in fields:
+        if types.get(each.name) == each.type:
+            continue
+        if each.name not in types and "add-columns" not in abilities:
+            raise Unsupported(f"dataset {str(target)!r}: column {each.name!r} cannot be added")
+        if each.name in types and "widen-columns" not in abilities:
+            raise Unsupported(f"dataset {str(target)!r}: column {each.name!r} cannot be {each.type}")

@@ -1,7 +1,7 @@
 //! Destinations: runs that write rows to datasets, and end with all of them or none.
 
 use crate::export::common;
-use crate::{Batch, Result, Schema};
+use crate::{Batch, Error, Result, Schema};
 
 use crate::bindings::destination::exports::dataflare::plugin::destination as wit;
 
@@ -65,7 +65,7 @@ impl From<wit::Target> for Target {
 pub trait Destination: Sized + 'static {
     common!();
 
-    /// What it can do.
+    /// What it can do. A target of another mode is refused, and so is a change of columns without the ability for it.
     const ABILITIES: Abilities = Abilities::APPEND;
 
     /// What a run would change.
@@ -81,7 +81,7 @@ pub trait Destination: Sized + 'static {
     /// Write rows; return those that are rejected.
     fn write(&mut self, target: &Target, rows: Batch) -> Result<Vec<RejectedRow>>;
 
-    /// Take note that the next rows have other columns.
+    /// Take note that the next rows have other columns. The target has them from then on.
     fn change_schema(&mut self, _target: &Target, _schema: Schema) -> Result<()> {
         Ok(())
     }
@@ -104,4 +104,20 @@ pub(crate) fn can(abilities: Abilities, mode: WritingMode) -> bool {
         WritingMode::Replace => Abilities::REPLACE,
         WritingMode::Merge => Abilities::MERGE,
     })
+}
+
+/// Refuse a change of columns that is not among the abilities.
+pub(crate) fn require_change(abilities: Abilities, target: &Target, schema: &Schema) -> Result<()> {
+    for field in &schema.fields {
+        let (ability, what) = match target.schema.fields.iter().find(|known| known.name == field.name) {
+            Some(known) if known.type_name == field.type_name => continue,
+            Some(_) => (Abilities::WIDEN_COLUMNS, field.type_name.as_str()),
+            None => (Abilities::ADD_COLUMNS, "added"),
+        };
+        if !abilities.contains(ability) {
+            let (dataset, column) = (&target.name, &field.name);
+            return Err(Error::Unsupported(format!("dataset {dataset:?}: column {column:?} cannot be {what}")));
+        }
+    }
+    Ok(())
 }

@@ -442,10 +442,13 @@ pub mod exports {
                 })
             }
 
-            fn change_schema(target: u32, schema: Schema) -> Result<()> {
+            fn change_schema(number: u32, schema: Schema) -> Result<()> {
                 with(|held: &mut Held<P>| {
-                    let target = held.target(target)?.clone();
-                    held.plugin.change_schema(&target, schema)
+                    let target = held.target(number)?.clone();
+                    crate::destination::require_change(P::ABILITIES, &target, &schema)?;
+                    held.plugin.change_schema(&target, schema.clone())?;
+                    held.targets[number as usize].schema = schema;
+                    Ok(())
                 })
             }
 

@@ -118,6 +118,27 @@ def test_adapter_that_breaks_the_protocol_is_an_error_of_the_harness(what, messa
     assert (found.outcome, message in found.message) == (Outcome.ERROR, True), found.message
 
 
+ECHO = """
+import json, sys
+answers = {"hello": {"host": "echo"}, "load": {"plugin": 1}, "process-batch": {"rows": "AAAA"}, "health": []}
+answers["events"] = {"logs": 5, "counters": None, "gauges": "x", "progress": {"a": 1}}
+functions = {"discover": 7, "open": {"token": 7}, "read": {"rows": "!", "state": 5}, "abilities": {"x": []}}
+functions |= {"split": {"parts": PARTS, "rest": "é"}, "write": {"rejected": None}}
+for line in sys.stdin:
+    asked = json.loads(line)
+    answer = {"process": {"output": asked.get("input")}, "call": functions.get(asked.get("function"))}
+    answer |= answers
+    print(json.dumps({"id": asked["id"], "ok": answer.get(asked["do"])}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("parts", ["3", "[4, 'é']", "['=', 'AA']"])
+def test_host_that_answers_nonsense_is_not_conformant_and_the_harness_is_whole(parts):
+    result = run(CommandHost([sys.executable, "-c", ECHO.replace("PARTS", parts)]))
+    assert {each.case.name for each in bad(result)} == {each.name for each in CASES} - {"host/texts"}
+    assert result.counts == {"PASS": 1, "FAIL": len(CASES) - 1}
+
+
 GOOD_START = """
 import json, sys, time
 for line in sys.stdin:

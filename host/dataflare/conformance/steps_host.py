@@ -220,12 +220,19 @@ def _as_written(came: Any) -> Any:
     written = dict(came)
     for name in _BYTES:
         if isinstance(written.get(name), str):
-            written[name] = base64.b64decode(written[name]).decode("latin-1")
-    if "parts" in written:
-        written["parts"] = [base64.b64decode(each).decode("latin-1") for each in written["parts"]]
+            written[name] = _from_base64(written[name])
+    if isinstance(written.get("parts"), list):
+        written["parts"] = [_from_base64(each) if isinstance(each, str) else each for each in written["parts"]]
     if "rows" in written and isinstance(written["rows"], str):
         written["rows"] = objects(_came_back(written["rows"]))
     return written
+
+
+def _from_base64(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode("latin-1")
+    except ValueError as error:
+        raise NotConformant(f"{shown(text)} came, which is not Base64") from error
 
 
 @step("asked-health")

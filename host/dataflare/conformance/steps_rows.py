@@ -76,7 +76,8 @@ def _one(table: pa.Table) -> pa.RecordBatch:
 def apply(bench: Bench, arguments: dict[str, Any]) -> None:
     """Give the plugin batches, `to`; what comes is called `as`. With `allow: error`, it may answer with an error.
 
-    With `fresh: true`, each batch goes to an instance of its own.
+    With `allow: refusal`, such an error is as good as a result. With `fresh: true`, each batch goes to an instance of
+    its own.
     """
     results: list[Any] = []
     for batch in bench[arguments["to"]]:
@@ -85,13 +86,15 @@ def apply(bench: Bench, arguments: dict[str, Any]) -> None:
         try:
             results.append(call(bench, batch))
         except PluginError as error:
-            if arguments.get("allow") != "error":
+            if "allow" not in arguments:
                 raise NotConformant(f"it answered with an error: {error.message}", given=shown(batch)) from error
             if error.error.case not in ("invalid-input", "data", "unsupported"):
                 case = error.error.case
                 raise NotConformant(
                     f"the error is `{case}`, which does not speak of the rows: {error.message}", given=shown(batch)
                 ) from error
+            if arguments["allow"] == "refusal":
+                continue
             raise NotTested(f"the plugin does not take such rows: {error.message}") from None
     if "as" in arguments:
         bench.values[arguments["as"]] = results

@@ -162,7 +162,7 @@ class Unconfined:
 
     in_force = ("landlock-files", "seccomp")
 
-    def __init__(self, grant: DatabaseGrant) -> None:
+    def __init__(self, grant: DatabaseGrant, password: str | None = None, started: Any = None) -> None:
         self._connection = adbc_driver_sqlite.dbapi.connect(grant.uri(None))
         self._cursor = self._connection.cursor()
         self.adbc_ingest = self._cursor.adbc_ingest

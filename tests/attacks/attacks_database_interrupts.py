@@ -40,7 +40,7 @@ _PATIENCE_S: Final = 30.0
 class InProcess(Unconfined):
     """Also what the end of the process does: no more statements, and what was not committed is undone."""
 
-    def __init__(self, grant: DatabaseGrant) -> None:
+    def __init__(self, grant: DatabaseGrant, password: str | None = None, started: Any = None) -> None:
         super().__init__(grant)
         self._lock = threading.Lock()
         self._ended = False

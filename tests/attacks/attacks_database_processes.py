@@ -227,8 +227,15 @@ def _is_refused(attempt: Callable[[], Any]) -> bool:
 @attack("processes")
 def more_than_files_from_a_database(arena: Arena) -> None:
     """Open a connection, start a program, end the host or read its memory from the process that uses a database."""
-    host = os.getpid()
-    calls = (
+    calls = calls_beyond_files(os.getpid())
+    found = jailed_to_files(lambda: [syscall(*each) for each in calls], {})
+    through = [call[0] for call, result in zip(calls, found, strict=True) if result != -1]
+    assert not through, through
+
+
+def calls_beyond_files(host: int) -> tuple[tuple[Any, ...], ...]:
+    """System calls for what is no file; `host` is the process that started the one that makes them."""
+    return (
         *(("socket", family, 1, 0) for family in (1, 2, 10, 16)),
         *(("connect", -1, 0, 0), ("execve", b"/nonexistent", 0, 0), ("execveat", -1, b"", 0, 0, 0)),
         *(("clone", 0x01200011 | 0x100, 0, 0, 0, 0), ("unshare", 0), ("kill", host, 0), ("tgkill", host, host, 0)),
@@ -236,9 +243,6 @@ def more_than_files_from_a_database(arena: Arena) -> None:
         *(("ioctl", 0, 0x5412, b"x"), ("mount", 0, 0, 0, 0, 0), ("bpf", -1, 0, 0), ("mprotect", 0, 0, 5)),
         *(("fcntl", 0, 8, 0), ("setxattr", b"x", b"user.x", b"", 0, 0), ("open_by_handle_at", -1, 0, 0)),
     )
-    found = jailed_to_files(lambda: [syscall(*each) for each in calls], {})
-    through = [call[0] for call, result in zip(calls, found, strict=True) if result != -1]
-    assert not through, through
 
 
 @attack("processes")
@@ -272,7 +276,7 @@ def journal_put_there_after_the_check(arena: Arena) -> None:
     assert not landlock.version() or victim.exists(), "it was deleted"
 
 
-def _start_unconfined() -> tuple[Wire, spawn.Process]:
+def start_unconfined() -> tuple[Wire, spawn.Process]:
     """Start the process with a jail that says what it is to, and takes nothing away."""
     with mock.patch.object(spawn, "_BOOT", _PRETENDS + spawn._BOOT):
         return _START()
@@ -282,7 +286,8 @@ _START = confined._start
 _PRETENDS = (
     "import sys, json; sys.path += json.loads(sys.argv[1]); from dataflare.runtime.isolation import jail, landlock; "
     "jail.confine_to_files = lambda _: ('no-capabilities', 'rlimits', 'no-new-privileges', "
-    "*landlock.parts(landlock.version()), 'seccomp'); "
+    "*landlock.parts(landlock.version()), 'seccomp'); jail.confine_to_server = lambda *_: jail.confine_to_files({}); "
+    "jail.leave_connected = lambda in_force: in_force; "
 )
 _OF = "dataflare.pipeline.databases.confined"
 _JAIL = "dataflare.runtime.isolation.jail"
@@ -294,7 +299,7 @@ MUTATIONS = [
     Mutation(f"{_OF}:_check_fits", answers(None), ("rows_of_a_database_that_took_over",)),
     Mutation(f"{_OF}:_MOST_CELLS", 2**60, ("rows_of_a_database_that_took_over",)),
     Mutation(f"{_OF}:_check_types", answers(None), ("rows_of_a_database_that_took_over",)),
-    Mutation(f"{_OF}:_start", _start_unconfined, ("database_that_finds_no_jail",)),
+    Mutation(f"{_OF}:_start", start_unconfined, ("database_that_finds_no_jail",)),
     Mutation("dataflare.runtime.isolation.seccomp:_REFUSE", seccomp._ALLOW, ("more_than_files_from_a_database",)),
     Mutation(
         "dataflare.runtime.isolation.seccomp:ALLOWED_WITH_FILES",
@@ -304,7 +309,7 @@ MUTATIONS = [
     *(
         [
             Mutation(f"{_JAIL}:_restrict_files", answers(None), ("files_beside_those_of_a_database",)),
-            Mutation(f"{_OF}:_start", _start_unconfined, ("journal_put_there_after_the_check",)),
+            Mutation(f"{_OF}:_start", start_unconfined, ("journal_put_there_after_the_check",)),
         ]
         if landlock.version()
         else []

@@ -188,8 +188,8 @@ def test_address_that_is_not_one_host_is_refused(place):
 @pytest.mark.parametrize("shown", ["p/w d@", "p%2Fw%20d%40", "p/w%20d%40"])
 def test_password_is_in_no_error_however_it_is_written(shown):
     connection = Connection.__new__(Connection)
-    connection.name, connection._shown = "db", "h"
-    connection._password, connection._errors = "p/w d@", (OSError,)
+    connection.name, connection._shown, connection.kind = "db", "h", "postgresql"
+    connection._password = "p/w d@"
     with pytest.raises(DatabaseError, match=r"bad \*\*\*\n"), connection.translated("connect"):
         raise OSError(f"bad {shown}")
 

@@ -13,7 +13,7 @@ import pytest
 
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases import connection
-from dataflare.pipeline.databases.confined import ConfinedDatabase
+from dataflare.pipeline.databases.confined import ConfinedDatabase, Started
 from dataflare.pipeline.databases.connection import Connection
 
 pytest.importorskip("adbc_driver_sqlite")
@@ -75,8 +75,8 @@ def test_parts_that_the_kernel_does_not_have_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Weaker(ConfinedDatabase):
-        def __init__(self, grant: DatabaseGrant) -> None:
-            super().__init__(grant)
+        def __init__(self, grant: DatabaseGrant, password: str | None, started: Started | None) -> None:
+            super().__init__(grant, password, started)
             self.in_force = ("rlimits", "seccomp")
 
     monkeypatch.setattr(connection, "ConfinedDatabase", Weaker)

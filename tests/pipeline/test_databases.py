@@ -138,7 +138,7 @@ def test_types_of_postgresql_are_read_without_loss(tmp_path, postgres):
         "out": {"connector": "sql", "database": "db", "write": "t", "input": "in"},
     }
     run(pipeline(tmp_path, database, **nodes))
-    assert database.rows("SELECT count(*), count(DISTINCT t::text) FROM t") == [(2, 1)]
+    assert database.rows("SELECT count(*) AS rows, count(DISTINCT t::text) AS different FROM t") == [(2, 1)]
 
 
 def test_values_of_sqlite_that_are_not_of_their_column_are_errors(tmp_path):
@@ -341,7 +341,7 @@ def test_table_is_copied_once_over_any_number_of_runs(tmp_path, database):
         with StateFile(tmp_path / "state", pipeline="test") as state:
             report = run(made, state=state)
     assert report.nodes[1].guarantee == "exactly-once"
-    assert database.rows("SELECT count(*), count(DISTINCT id) FROM copied") == [(510, 500)]
+    assert database.rows("SELECT count(*) AS rows, count(DISTINCT id) AS different FROM copied") == [(510, 500)]
 
 
 def test_values_fit_columns_that_somebody_else_made(tmp_path, postgres):

@@ -9,12 +9,12 @@ import platform
 import select
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from dataflare.runtime.isolation import spawn
-from dataflare.runtime.isolation.jail import confine, confine_to_files
+from dataflare.runtime.isolation.jail import confine, confine_to_files, confine_to_server, leave_connected
 
 DENIED: Final = 1
 """EPERM, which is what the filter answers."""
@@ -83,6 +83,24 @@ def jailed(attempt: Callable[[], Any], *, room_bytes: int = 256 * 2**20, **optio
 def jailed_to_files(attempt: Callable[[], Any], kept: Mapping[str, int]) -> Any:
     """As `jailed`, in a child that has confined itself to files."""
     return _in_child(attempt, lambda: confine_to_files(kept))
+
+
+def jailed_to_server(
+    attempt: Callable[[], Any],
+    kept: Mapping[str, int],
+    families: tuple[int, ...],
+    ports: Sequence[int],
+    *,
+    connected: bool,
+) -> Any:
+    """As `jailed`, in a child that has confined itself to a server, and is connected or not."""
+
+    def confined() -> None:
+        in_force = confine_to_server(kept, families, ports)
+        if connected:
+            leave_connected(in_force)
+
+    return _in_child(attempt, confined)
 
 
 def _in_child(attempt: Callable[[], Any], confined: Callable[[], object]) -> Any:

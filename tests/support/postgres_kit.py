@@ -49,10 +49,19 @@ class Server:
         """Where a pipeline finds it."""
         return f"postgresql://tester@/postgres?host={self.folder}"
 
-    def start(self) -> None:
-        """Start it."""
+    def start(self, more: str = "") -> None:
+        """Start it; `more` are options that win."""
         options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c shared_buffers=16MB -c max_connections=20"
-        self._run("pg_ctl", "-D", "data", "-o", options, "-l", "log", "-w", "start")
+        self._run("pg_ctl", "-D", "data", "-o", f"{options} {more}", "-l", "log", "-w", "start")
+
+    def own(self, name: str, data: bytes) -> Path:
+        """Write a file of its data folder, which only the server reads."""
+        path = self.folder / "data" / name
+        path.write_bytes(data)
+        path.chmod(0o600)
+        if self._user:
+            shutil.chown(path, self._user)
+        return path
 
     def stop(self, how: str = "immediate") -> None:
         """Stop it; `immediate` is what a crash is."""

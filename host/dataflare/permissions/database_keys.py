@@ -23,6 +23,7 @@ _FORMS: Final = "postgresql://USER@HOST:PORT/NAME, sqlite:PATH or duckdb:PATH"
 _FILES: Final[dict[str, DatabaseKind]] = {"sqlite:": "sqlite", "duckdb:": "duckdb"}
 """How the URLs of databases that are files begin."""
 _NETLOC: Final = re.compile(r"(?:[^@:/\[\]\s]*@)?(?:[\w.%-]*|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?")
+_PORT: Final = 5432
 _PARAMETERS: Final = frozenset({"sslmode", "connect_timeout", "application_name", "host"})
 """The allowed parameters after `?`: none has a secret or names a file of secrets."""
 
@@ -90,6 +91,14 @@ class DatabaseGrant:
             user = f"{user}:{quote(password, safe='')}"
         query = {"connect_timeout": "10", "application_name": "dataflare", **dict(parse_qsl(parts.query))}
         return f"postgresql://{user}{'@' if user else ''}{address}{parts.path}?{urlencode(query)}"
+
+    @property
+    def host(self) -> tuple[str, int]:
+        """Return the host of a server, empty for the driver's default, and its port."""
+        parts = urlsplit(self.place)
+        address = parts.netloc.rpartition("@")[2]
+        named = address[1:].partition("]")[0] if address.startswith("[") else unquote(address.partition(":")[0])
+        return dict(parse_qsl(parts.query)).get("host") or named, parts.port or _PORT
 
     @property
     def is_file(self) -> bool:

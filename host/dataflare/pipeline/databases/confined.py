@@ -1,12 +1,12 @@
-"""Uses the file of a database in a process of its own, whose memory is limited, and which an interrupt ends.
+"""Uses a database in a process of its own, whose memory is limited, and which an interrupt ends.
 
-Whoever made the file decides how much memory and time it takes to use it: a view can have values of a gigabyte, or rows
+Whoever made a file decides how much memory and time it takes to use it: a view can have values of a gigabyte, or rows
 without end, and a trigger computes what it likes for each row that is written. SQLite's driver has no limits, and
-cannot cancel. DuckDB can read other files, load extensions and open URLs, which is off here, and stays off. The process
-(`confined_process`) answers one request at a time: JSON, with the rows that are to be written beside it as an Arrow
-stream. An answer is the text of an error, or no text, and beside it nothing or an Arrow stream of a batch or of none. A
-file may have taken over the process by a fault of the database's code: its answers are checked like a stranger's, and
-allocate no more than they may.
+cannot cancel. DuckDB can read other files, load extensions and open URLs, which is off here, and stays off. A server
+answers what it likes. The process (`confined_process`) answers one request at a time: JSON, with the rows that are to
+be written beside it as an Arrow stream. An answer is the text of an error and beside it its SQLSTATE; or no text, and
+beside it nothing or an Arrow stream of a batch or of none. A file or a server may have taken over the process by a
+fault of the driver's code: its answers are checked like a stranger's, and allocate no more than they may.
 """
 
 from __future__ import annotations
@@ -15,31 +15,38 @@ import contextlib
 import importlib.util
 import json
 import math
+import os
+import pwd
+import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 from pyarrow import types
 
-from dataflare.data.ipc import decode_stream
+from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.shapes import DataFailure
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.runtime.isolation import landlock
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 from dataflare.runtime.isolation.wire import BrokenWire, Gone, OutOfTime, TooLarge, Wire
 
-__all__ = ["ConfinedDatabase", "ConfinedError"]
+__all__ = ["ConfinedDatabase", "ConfinedError", "Started", "start_process"]
+
+Started = tuple[Wire, Process]
+"""The process of a connection that is not open yet."""
 
 _MOST_BYTES: Final = 2**30
 """The memory that the process may take."""
 _MOST_GIVEN: Final = 2**28
 _MOST_BESIDE: Final = 2**29
 """What may be beside a request or an answer."""
-_MOST_CLOSING_S: Final = 30
+_LAST: Final = {"duckdb": ("checkpoint", 30), "postgresql": ("disconnect", 2)}
+"""What a connection does before it is closed, and the seconds that it may take."""
 _MOST_SPILLED: Final = 2**34
 """What DuckDB may put on the disk while it sorts."""
 _TOGETHER_BYTES: Final = 2**24
@@ -51,7 +58,23 @@ _MOST_FETCHED: Final = 2**26
 _MOST_FETCHED_ROWS: Final = 2**20
 _LONG_ROWS: Final = 1024
 _SERVE: Final = "dataflare.pipeline.databases.confined_process:serve"
-_PACKAGES: Final = ("adbc_driver_sqlite", "adbc_driver_duckdb", "adbc_driver_manager", "typing_extensions")
+_PACKAGES: Final = (
+    *("adbc_driver_sqlite", "adbc_driver_duckdb", "adbc_driver_postgresql"),
+    *("adbc_driver_manager", "typing_extensions"),
+)
+_NOT_NEEDED: Final = ("numpy", "cloudpickle")
+"""What Arrow imports if it is there: more than half of the time that the process takes to start."""
+_VARIABLES: Final = (
+    *("HOME", "PGUSER", "PGPASSWORD", "PGREQUIREAUTH", "PGCHANNELBINDING", "PGTARGETSESSIONATTRS"),
+    *("PGSSLMODE", "PGOPTIONS"),
+)
+"""The variables of this process that the driver of PostgreSQL is given, until it is connected."""
+_OF_FILES: Final = (
+    *("PGPASSFILE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
+"""The same, of those that name a file."""
+_STATE: Final = re.compile(rb"[0-9A-Z]{5}")
+_STATE_BYTES: Final = 5
 _ENDED: Final = "the process that uses it has ended"
 _STRANGE: Final = "the process that uses it gave an answer that it cannot have: is the file damaged, or of a stranger?"
 _LATE: Final = "the process that uses it did not finish its answer in time"
@@ -63,7 +86,16 @@ _INGEST: Final = "adbc.ingest."
 
 
 class ConfinedError(Exception):
-    """The database failed, or its process ended."""
+    """The database failed, or its process ended.
+
+    Args:
+        text: What happened.
+        sqlstate: The code of SQL for it; empty for none.
+    """
+
+    def __init__(self, text: str, sqlstate: str = "") -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
 
 
 class ConfinedDatabase:
@@ -73,35 +105,38 @@ class ConfinedDatabase:
     jail that the kernel accepted for the process.
 
     Args:
-        grant: The file.
+        grant: The database.
+        password: The password of a server; `None` for none.
+        started: What `start_process` returned earlier; `None` to start one now.
 
     Raises:
-        ConfinedError: The file cannot be opened.
+        ConfinedError: The file cannot be opened, or the server cannot be reached.
         OSError: The process cannot be started.
     """
 
-    def __init__(self, grant: DatabaseGrant) -> None:
-        self._spilled = tempfile.TemporaryDirectory(prefix="dataflare-")
-        self._is_duckdb = grant.kind == "duckdb"
-        wire, self._process = in_starter(_start)
+    def __init__(self, grant: DatabaseGrant, password: str | None = None, started: Started | None = None) -> None:
+        self._spilled = tempfile.TemporaryDirectory(prefix="dataflare-") if grant.is_file else None
+        self._last = _LAST.get(grant.kind)
+        wire, self._process = started or start_process()
         self._wire: Wire | None = wire
         self._schema = pa.schema([])
-        request: dict[str, Any] = {"kind": grant.kind, "uri": grant.uri(None), "temporary": self._spilled.name}
-        if self._is_duckdb:
-            request["options"] = _duckdb_options(grant, self._spilled.name)
-        place = Path(grant.place)
-        # SQLite also writes where it only reads: the memory that its users share, and what a dead process left.
-        rights = landlock.READ if self._is_duckdb and grant.access == "read" else landlock.WRITE
-        request["folders"] = {str(each.parent): rights for each in (place, place.resolve())}
-        self.in_force = _names(self._ask(request))
+        more = _server(grant) if self._spilled is None else _file(grant, self._spilled.name)
+        self.in_force = _names(self._ask({"kind": grant.kind, "uri": grant.uri(password), **more}))
 
-    def execute(self, statement: str, batch_rows: int = _LONG_ROWS) -> None:
+    def execute(self, statement: str, batch_rows: int = _LONG_ROWS, values: Sequence[Any] = ()) -> None:
         """Run a statement.
+
+        Args:
+            statement: The statement.
+            batch_rows: How many rows are put into a batch; the driver of PostgreSQL goes by their size.
+            values: What stands where `$1` and so on do.
 
         Raises:
             ConfinedError: It failed.
         """
-        schema = _decoded(self._ask({"sql": statement, "batch_rows": batch_rows})).schema
+        columns = {str(at): [value] for at, value in enumerate(values)}
+        given = encode_stream(pa.RecordBatch.from_pydict(columns)) if values else b""
+        schema = _decoded(self._ask({"sql": statement, "batch_rows": batch_rows}, given)).schema
         _check_types(schema)
         self._schema = schema
 
@@ -143,10 +178,7 @@ class ConfinedDatabase:
             for part in (rows.slice(0, half), rows.slice(half)):
                 self.adbc_ingest(table, part, mode, db_schema_name=db_schema_name, temporary=temporary)
             return
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_batch(rows)
-        given = sink.getvalue()
+        given = encode_stream(rows)
         if given.size > _MOST_GIVEN:
             raise ConfinedError(f"a row takes {given.size} bytes, more than {_MOST_GIVEN}")
         options = {"target_table": table, "mode": f"{_INGEST}mode.{mode}", "temporary": str(temporary).lower()}
@@ -177,14 +209,16 @@ class ConfinedDatabase:
     def close(self) -> None:
         """End the process; idempotent. DuckDB first moves what is committed from its log into the file."""
         try:
-            if self._is_duckdb and self._wire is not None:
-                self._order({"end": "checkpoint"}, deadline=time.monotonic() + _MOST_CLOSING_S)
+            if self._last is not None and self._wire is not None:
+                what, within_s = self._last
+                self._order({"end": what}, deadline=time.monotonic() + within_s)
         except ConfinedError:
-            pass  # what is committed is safe in the log
+            pass  # what is committed is safe in the log, or at the server
         finally:
             self._process.end()
             self._wire = None  # another thread may still be in it: it closes itself when nobody is
-            self._spilled.cleanup()
+            if self._spilled is not None:
+                self._spilled.cleanup()
 
     def _next(self) -> pa.RecordBatch | None:
         data = self._ask({})
@@ -220,7 +254,9 @@ class ConfinedDatabase:
             raise ConfinedError(_ENDED) from error
         self._wire = wire
         if said:
-            raise ConfinedError(said[:_MOST_SAID].decode(errors="replace"))
+            state = data.to_pybytes() if data.size == _STATE_BYTES else b""
+            known = state.decode() if _STATE.fullmatch(state) else ""
+            raise ConfinedError(said[:_MOST_SAID].decode(errors="replace"), known)
         return data
 
 
@@ -271,6 +307,27 @@ def _decoded(data: pa.Buffer) -> pa.RecordBatch:
         raise ConfinedError(str(error)) from error
 
 
+def _file(grant: DatabaseGrant, spilled: str) -> dict[str, Any]:
+    """Say how a file is opened, and what of the folders may be used for it."""
+    place = Path(grant.place)
+    # SQLite also writes where it only reads: the memory that its users share, and what a dead process left.
+    rights = landlock.READ if grant.kind == "duckdb" and grant.access == "read" else landlock.WRITE
+    options = {"options": _duckdb_options(grant, spilled)} if grant.kind == "duckdb" else {}
+    return {"temporary": spilled, "folders": {str(each.parent): rights for each in (place, place.resolve())}, **options}
+
+
+def _server(grant: DatabaseGrant) -> dict[str, Any]:
+    """Say where a server is, and what else its driver finds in the environment."""
+    variables = {name: value for name in _VARIABLES if (value := os.environ.get(name))}
+    files = {name: os.path.abspath(value) for name in _OF_FILES if (value := os.environ.get(name))}
+    with contextlib.suppress(KeyError):  # a user without a name
+        user = pwd.getpwuid(os.geteuid())
+        variables = {"PGUSER": user.pw_name, "HOME": user.pw_dir, **variables}
+    variables.setdefault("HOME", "/")
+    host, port = grant.host
+    return {"environment": variables, "files": files, "host": host, "port": port}
+
+
 def _duckdb_options(grant: DatabaseGrant, spilled: str) -> dict[str, str]:
     """Configure DuckDB: it uses no other file, and what it computes stays within the limits.
 
@@ -294,12 +351,27 @@ def _duckdb_options(grant: DatabaseGrant, spilled: str) -> dict[str, str]:
     }
 
 
-def _start() -> tuple[Wire, Process]:
+def start_process() -> Started:
+    """Start the process of a connection, which then imports what it needs.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    return in_starter(_start)
+
+
+def _start() -> Started:
     specs = [importlib.util.find_spec(name) for name in _PACKAGES]
     roots = {str(Path(each.origin).resolve().parents[1]) for each in specs if each is not None and each.origin}
     ours, theirs = socket.socketpair()
     with theirs, contextlib.ExitStack() as stack:
         stack.callback(ours.close)
-        process = start(_SERVE, (theirs.fileno(),), numbers=(_MOST_BYTES, _MOST_BESIDE), roots=sorted(roots))
+        process = start(
+            _SERVE,
+            (theirs.fileno(),),
+            numbers=(_MOST_BYTES, _MOST_BESIDE),
+            roots=sorted(roots),
+            without=_NOT_NEEDED,
+        )
         stack.pop_all()
     return Wire(ours, None, _MOST_BESIDE), process

@@ -1,4 +1,4 @@
-"""The process in which a database's file is used: see `confined`. It imports little, since each run starts one."""
+"""The process in which a database is used: see `confined`. It imports little, since each run starts one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class _Served:
         self._rows: Iterator[pa.RecordBatch] = iter(())
 
     def answer(self, request: Mapping[str, Any], given: pa.Buffer) -> tuple[str, Any]:
-        """Do what is asked for; returns the text of an error, empty for none, and the bytes beside it."""
+        """Do what is asked for; returns the text of an error, empty for none, and the bytes beside it: its SQLSTATE."""
+        state = b""
         try:
             data = self._do(request, given)
             if len(data) <= self._most_answer:
@@ -54,22 +55,29 @@ class _Served:
             said = self._too_much
         except MemoryError:
             said = self._too_much
-        except Exception as error:  # whatever the file leads to: the other side tells of it
-            # SQLite says so too where it could not open a file, and has nothing that would know why.
-            is_memory = "uri" not in request and any(each in str(error) for each in _NO_MEMORY)
+        except Exception as error:  # whatever the database leads to: the other side tells of it
+            # What a server says is about its own memory. SQLite says so too where it could not open a file, and has
+            # nothing that would know why.
+            state = (getattr(error, "sqlstate", None) or "").encode()
+            is_memory = not state and "uri" not in request and any(each in str(error) for each in _NO_MEMORY)
             said = self._too_much if is_memory else str(error)[:_MOST_TEXT]
         self._rows = iter(())
-        return said or "it failed", b""
+        return said or "it failed", state
 
     def _do(self, request: Mapping[str, Any], given: pa.Buffer) -> Any:
         match request:
             case {"kind": "duckdb", "uri": path, "options": options}:
                 return self._open_duckdb(path, options, _kept(request))
+            case {"kind": "postgresql"}:
+                return self._connect(request)
             case {"uri": uri}:
                 return self._open_sqlite(uri, _kept(request))
             case {"sql": query, "batch_rows": batch_rows}:
                 self._rows = iter(())  # an earlier statement ends first
-                schema, self._rows = _query(self._connection, query, batch_rows, has_option=self._has_option)
+                statement = _statement(self._connection, query, given)
+                if self._has_option:
+                    statement.set_options(**{"adbc.sqlite.query.batch_rows": _at_once(batch_rows)})
+                schema, self._rows = _query(statement, batch_rows)
                 return _stream(schema)
             case {"options": options}:
                 _ingest(self._connection, options, given)
@@ -83,10 +91,20 @@ class _Served:
                 self._connection.rollback()
                 self._connection.set_autocommit(True)
                 _execute(self._connection, "CHECKPOINT")
+            case {"end": "disconnect"}:
+                self._rows = iter(())
+                self._connection.close()
+                self._loaded.close()
             case _:
                 batch = next(self._rows, None)
                 return b"" if batch is None else _stream(batch.schema, batch)
         return b""
+
+    def _connect(self, request: Mapping[str, Any]) -> bytes:
+        from dataflare.pipeline.databases import server_process
+
+        self._loaded, self._connection, in_force = server_process.connect(request, _execute)
+        return " ".join(in_force).encode()
 
     def _open_sqlite(self, uri: str, kept: Mapping[str, int]) -> bytes:
         import adbc_driver_sqlite
@@ -156,20 +174,29 @@ def _ingest(connection: Any, options: Mapping[str, str], given: pa.Buffer) -> No
         statement.execute_update()
 
 
-def _query(
-    connection: Any, query: str, batch_rows: int, *, has_option: bool
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Run a query. Where its values may be long, the driver takes few rows at a time, of which larger batches are made.
+def _at_once(batch_rows: int) -> int:
+    """How many rows SQLite's driver takes at a time: few where values may be long.
 
-    The driver tells nobody how long values are before it has them all. That of DuckDB always takes 2,048 rows.
+    The driver tells nobody how long values are before it has them all. That of DuckDB always takes 2,048 rows, and that
+    of PostgreSQL goes by their size.
     """
+    return _FEW_ROWS if batch_rows <= _LONG_ROWS else min(batch_rows, _MANY_ROWS)
+
+
+def _statement(connection: Any, query: str, given: pa.Buffer) -> Any:
+    """Make a statement; `given` is a stream with the values that stand in it, or is empty."""
     from adbc_driver_manager import AdbcStatement
 
     statement = AdbcStatement(connection)
-    rows_at_once = _FEW_ROWS if batch_rows <= _LONG_ROWS else min(batch_rows, _MANY_ROWS)
-    if has_option:
-        statement.set_options(**{"adbc.sqlite.query.batch_rows": rows_at_once})
     statement.set_sql_query(query)
+    if given.size:
+        statement.prepare()
+        statement.bind_stream(pa.ipc.open_stream(given))
+    return statement
+
+
+def _query(statement: Any, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Run a query; of the rows that the driver takes at a time, larger batches are made."""
     stream, _ = statement.execute_query()
     reader = pa.RecordBatchReader._import_from_c(stream.address)
 

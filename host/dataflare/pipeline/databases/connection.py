@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import logging
 import time
@@ -17,7 +16,7 @@ import pyarrow as pa
 from dataflare.errors import ConfigError
 from dataflare.interruptible import interruptible
 from dataflare.permissions.database_keys import DatabaseGrant
-from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError
+from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError, Started
 from dataflare.pipeline.databases.files import check_file
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.texts import cut
@@ -47,10 +46,11 @@ _LOCKED: Final = (
     "another program uses the file: let none read or write it while a run does, and run again: the run continues from "
     "its last checkpoint"
 )
+_ERRORS: Final = (ConfinedError, OSError)
 STRANGE: Final = (pa.ArrowException, UnicodeError)
 """What comes of what a database says, apart from the errors of its driver."""
 _BARRIERS: Final = frozenset({"landlock-files", "seccomp"})
-"""What keeps the process of a file from other files, and from all else."""
+"""What keeps the process that uses a database from files of others, and from all else."""
 _LEFT: Final = "a statement that was interrupted has not ended"
 _LEFT_S: Final = 5.0
 _LOOK_S: Final = 0.01
@@ -94,64 +94,48 @@ class Connection:
         name: The database's name in the pipeline, for errors.
         grant: Where it is.
         password: The password; `None` for none.
+        started: A process for it that was started earlier; `None` to start one now.
 
     Raises:
         ConfigError: The driver is not installed.
         DatabaseError: The database cannot be reached, or its file is not one.
     """
 
-    def __init__(self, name: str, grant: DatabaseGrant, password: str | None) -> None:
+    def __init__(self, name: str, grant: DatabaseGrant, password: str | None, started: Started | None = None) -> None:
         self.name = name
         self.kind = grant.kind
         self._password = password
         self._shown = grant.shown
-        module = find_driver(name, grant)
+        find_driver(name, grant)
         check_file(name, grant)
-        try:
-            # What another process uses is not imported here.
-            driver = None if grant.is_file else importlib.import_module(f"{module}.dbapi")
-        except ImportError as error:
-            raise _no_driver(name, grant) from error
-        self._errors: tuple[type[Exception], ...] = (ConfinedError if driver is None else driver.Error, OSError)
-        self._is_confined = driver is None
         # The driver of PostgreSQL does not know savepoints: there, transactions are statements.
         self._begins = grant.kind == "postgresql"
+        self._cursor: ConfinedDatabase | None = None
         with self.translated("connect"):
-            if driver is None:
-                self._connection: Any = ConfinedDatabase(grant)
-                self._cursor: Any = self._connection
-                if missing := sorted(_BARRIERS - {*self._connection.in_force}):
-                    _log.warning(
-                        "database %r: this machine's kernel has no %s: the process that uses the file is confined less",
-                        name,
-                        ", ".join(missing),
-                    )
-            else:
-                self._connection = driver.connect(grant.uri(password), autocommit=self._begins)
-                self._cursor = self._connection.cursor()
+            opened = ConfinedDatabase(grant, password, started)
+        if missing := sorted(_BARRIERS - {*opened.in_force}):
+            _log.warning(
+                "database %r: this machine's kernel has no %s: the process that uses it is confined less",
+                name,
+                ", ".join(missing),
+            )
+        self._cursor = opened
         self._is_busy = False
 
     def close(self) -> None:
-        """Close it; what was not committed is gone. Idempotent.
-
-        What an interrupt left in a statement stays open until that ends, where it cannot be ended.
-        """
+        """Close it; what was not committed is gone. Idempotent."""
         cursor, self._cursor = self._cursor, None
-        if cursor is not None and (self._is_confined or not self._is_busy):
-            for each in (cursor, self._connection):
-                try:
-                    each.close()
-                except self._errors:
-                    continue  # it was lost: there is nothing to close
+        if cursor is not None:
+            try:
+                cursor.close()
+            except _ERRORS:
+                return  # it was lost: there is nothing to close
 
     def cancel(self) -> None:
         """End the statement that another thread is in."""
         cursor = self._cursor
         if cursor is not None:
-            try:
-                cursor.adbc_cancel()
-            except self._errors:
-                return  # it runs nothing
+            cursor.adbc_cancel()
 
     def begin(self, how: str = "") -> None:
         """Begin a transaction.
@@ -206,7 +190,7 @@ class Connection:
         """
 
         def work(cursor: Any) -> list[tuple[Any, ...]]:
-            cursor.execute(statement, *([tuple(values)] if values else []))
+            cursor.execute(statement, values=values)
             return list(cursor.fetchall())
 
         with self.translated(statement):
@@ -224,14 +208,14 @@ class Connection:
 
         Args:
             query: The query.
-            batch_rows: How many rows of a file are put into a batch; the driver of PostgreSQL goes by their size.
+            batch_rows: How many rows are put into a batch; the driver of PostgreSQL goes by their size.
 
         Raises:
             DatabaseError: It failed.
         """
 
         def work(cursor: Any) -> Any:
-            cursor.execute(query, *((batch_rows,) if self._is_confined else ()))
+            cursor.execute(query, batch_rows)
             found = cursor.fetch_record_batch()
             found.schema.names  # noqa: B018  # pyarrow decodes them here
             return found
@@ -317,7 +301,7 @@ class Connection:
         """
         try:
             yield
-        except (*self._errors, *STRANGE) as error:
+        except (*_ERRORS, *STRANGE) as error:
             text = "a name, a type or a value is not UTF-8" if isinstance(error, UnicodeError) else str(error).strip()
             if self._password:
                 for write in (str, lambda text: quote(text, safe=""), quote, quote_plus):
@@ -328,7 +312,7 @@ class Connection:
     def _database_error(self, what: str, text: str, state: str) -> DatabaseError:
         unavailable = state.startswith(_UNAVAILABLE_STATES) or any(each in text for each in _UNAVAILABLE_TEXTS)
         of_rows = state.startswith(_ROW_STATES) or any(each in text for each in _ROW_TEXTS)
-        hint = "is the server running, and is the URL right?" if what == "connect" and not self._is_confined else ""
+        hint = "is the server running, and is the URL right?" if what == "connect" and self.kind == "postgresql" else ""
         if "Could not set lock on file" in text:
             hint = "one process at a time writes a DuckDB file, and none reads it then: wait for the other one"
         if unavailable and what != "connect":

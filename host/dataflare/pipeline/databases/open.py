@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from dataflare.errors import ConfigError
 from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.databases.confined import Started, start_process
 from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.databases.destination import SqlDestination
 from dataflare.pipeline.databases.dialects import Dialect
@@ -41,9 +43,13 @@ def open_database(
         secret: Finds a secret by its name; `None` where there is none.
     """
 
+    ahead: list[Started] = []
+    with suppress(OSError):  # it is told when the connection is made
+        ahead.append(start_process())  # it imports what it needs while plugins are loaded
+
     def connect() -> tuple[Connection, Dialect]:
         password = password_of(node.database, grant, secret)
-        return _connected(node.database, grant, password), _DIALECTS[grant.kind]()
+        return _connected(node.database, grant, password, ahead), _DIALECTS[grant.kind]()
 
     return SqlSource(node, connect) if isinstance(node, SqlRead) else SqlDestination(node, connect)
 
@@ -65,11 +71,11 @@ def password_of(name: str, grant: DatabaseGrant, secret: Callable[[str], str | N
     return password
 
 
-def _connected(name: str, grant: DatabaseGrant, password: str | None) -> Connection:
+def _connected(name: str, grant: DatabaseGrant, password: str | None, ahead: list[Started]) -> Connection:
     """Connect; retry a server that is not there, waiting for 0.5, 1, 2 and 4 s, each up to a quarter longer."""
     for attempt in range(_RETRIES):
         try:
-            return Connection(name, grant, password)
+            return Connection(name, grant, password, ahead.pop() if ahead else None)
         except DatabaseError as error:
             if not error.unavailable or grant.kind == "sqlite":
                 raise

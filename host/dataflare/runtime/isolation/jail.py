@@ -13,7 +13,7 @@ from typing import Final
 
 from dataflare.runtime.isolation import landlock, privileges, seccomp
 
-__all__ = ["JailIncomplete", "confine", "confine_to_files"]
+__all__ = ["JailIncomplete", "confine", "confine_to_files", "confine_to_server", "leave_connected"]
 
 _OPEN_FILES: Final = 32
 _THREADS: Final = 64
@@ -106,21 +106,60 @@ def confine_to_files(kept: Mapping[str, int]) -> tuple[str, ...]:
     Returns:
         The names of the parts that the kernel accepted, of those that `confine` names.
     """
+    return _confine_to(kept, (), seccomp.ALLOWED_WITH_FILES, privileges.FILE_CAPABILITIES)
+
+
+def confine_to_server(kept: Mapping[str, int], families: tuple[int, ...], ports: Sequence[int]) -> tuple[str, ...]:
+    """Confine this process, which is about to connect to a server; `leave_connected` takes that away, too.
+
+    Args:
+        kept: The files and folders that it may read until then; see `landlock`.
+        families: The families of sockets that it may make.
+        ports: The ports to which it may connect by TCP.
+
+    Returns:
+        The names of the parts that the kernel accepted, of those that `confine` names.
+    """
+    return _confine_to(kept, ports, seccomp.allowed_to_connect(families), 0)
+
+
+def leave_connected(in_force: tuple[str, ...]) -> tuple[str, ...]:
+    """Take away what connecting to a server needed: this process makes no more sockets, and opens no more files.
+
+    Args:
+        in_force: What `confine_to_server` returned.
+
+    Returns:
+        The names of the parts that are in force.
+    """
+    try:
+        seccomp.install(seccomp.ALLOWED)
+    except OSError:
+        return tuple(each for each in in_force if each != "seccomp")
+    return in_force
+
+
+def _confine_to(
+    kept: Mapping[str, int],
+    ports: Sequence[int],
+    allowed: Mapping[str, tuple[seccomp.Rule, ...]],
+    capabilities: int,
+) -> tuple[str, ...]:
     kernel = landlock.version()
     parts: tuple[_Part, ...] = (
-        (("no-capabilities",), True, lambda: privileges.drop_capabilities(privileges.FILE_CAPABILITIES)),
+        (("no-capabilities",), True, lambda: privileges.drop_capabilities(capabilities)),
         (("rlimits",), True, lambda: _limit_each(_FEW)),
         (("no-new-privileges",), True, privileges.no_new_privileges),
-        (landlock.parts(kernel), True, lambda: _restrict_files(kernel, kept)),
-        (("seccomp",), True, lambda: seccomp.install(seccomp.ALLOWED_WITH_FILES)),
+        (landlock.parts(kernel), True, lambda: _restrict_files(kernel, kept, ports)),
+        (("seccomp",), True, lambda: seccomp.install(allowed)),
     )
     return _taken_away(parts, best_effort=True, in_force=[])
 
 
-def _restrict_files(kernel: int, kept: Mapping[str, int] | None = None) -> None:
+def _restrict_files(kernel: int, kept: Mapping[str, int] | None = None, ports: Sequence[int] = ()) -> None:
     if kernel < 1:
         raise OSError("the kernel has no Landlock")
-    landlock.restrict(kernel, kept)
+    landlock.restrict(kernel, kept, ports)
 
 
 def _taken_away(parts: Sequence[_Part], *, best_effort: bool, in_force: list[str]) -> tuple[str, ...]:

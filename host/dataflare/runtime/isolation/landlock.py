@@ -8,14 +8,15 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 __all__ = ["READ", "READ_FILE", "WRITE", "parts", "restrict", "version"]
 
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
-_BENEATH: Final = 1
+_BENEATH, _PORT = 1, 2
+_CONNECT: Final = 1 << 1
 READ_FILE: Final = 1 << 2
 """The right to read a file."""
 READ: Final = READ_FILE | 1 << 3
@@ -48,7 +49,7 @@ def parts(kernel: int) -> tuple[str, ...]:
     return tuple(name for since, name in _PARTS if kernel >= since)
 
 
-def restrict(kernel: int, kept: Mapping[str, int] | None = None) -> None:
+def restrict(kernel: int, kept: Mapping[str, int] | None = None, ports: Sequence[int] = ()) -> None:
     """Take away access to all files that are not open, and to TCP, abstract sockets and signals to other processes.
 
     Applies to the calling thread and to the threads that it starts.
@@ -56,6 +57,7 @@ def restrict(kernel: int, kept: Mapping[str, int] | None = None) -> None:
     Args:
         kernel: The result of `version`.
         kept: What it may still open: files and folders, each with its rights.
+        ports: The ports of TCP to which it may still connect.
 
     Raises:
         OSError: The kernel does not accept it, or there is more than one thread.
@@ -71,6 +73,8 @@ def restrict(kernel: int, kept: Mapping[str, int] | None = None) -> None:
         for path, wanted in (kept or {}).items():
             with suppress(FileNotFoundError):
                 _keep(ruleset, path, wanted & (1 << rights) - 1)
+        for port in ports if network else ():
+            _check(_libc.syscall(_ADD_RULE, ruleset, _PORT, struct.pack("<QQ", _CONNECT, port), 0))
         _check(_libc.syscall(_RESTRICT, ruleset, 0))
     finally:
         os.close(ruleset)

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["ALLOWED", "ALLOWED_WITH_FILES", "NUMBERS", "Rule", "install", "program"]
+__all__ = ["ALLOWED", "ALLOWED_WITH_FILES", "NUMBERS", "Rule", "allowed_to_connect", "install", "program"]
 
 # Numbers of the kernel's headers (`asm/unistd_64.h` and `asm-generic/unistd.h`); a test compares. Architectures are
 # the values of `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_AARCH64`.
 _NAMES: Final = ("x86_64", "aarch64")
+_MACHINE: Final = os.uname().machine  # the filter does not let the question through
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "access": (21, None),
@@ -31,6 +30,7 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "close": (3, 57),
+    "connect": (42, 203),
     "exit": (60, 93),
     "exit_group": (231, 94),
     "faccessat": (269, 48),
@@ -49,8 +49,11 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "getegid": (108, 177),
     "geteuid": (107, 175),
     "getgid": (104, 176),
+    "getpeername": (52, 205),
     "getpid": (39, 172),
     "getrandom": (318, 278),
+    "getsockname": (51, 204),
+    "getsockopt": (55, 209),
     "gettid": (186, 178),
     "gettimeofday": (96, 169),
     "getuid": (102, 174),
@@ -92,7 +95,9 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "seccomp": (317, 277),
     "sendto": (44, 206),
     "set_robust_list": (273, 99),
+    "setsockopt": (54, 208),
     "sigaltstack": (131, 132),
+    "socket": (41, 198),
     "stat": (4, None),
     "statx": (332, 291),
     "sysinfo": (99, 179),
@@ -110,8 +115,7 @@ NUMBERS: Final[dict[str, dict[str, int]]] = {
 """The number of each system call named here, by machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """A condition on one argument of an allowed call.
 
     Args:
@@ -198,6 +202,31 @@ ALLOWED_WITH_FILES: Final[dict[str, tuple[Rule, ...]]] = {
 }
 """The system calls that the process of a database's file keeps; as before, it starts nothing and has no network."""
 
+# TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, SO_KEEPALIVE, TCP_USER_TIMEOUT, of sockets and of TCP. Not:
+# programs for the kernel's BPF machine, and what only root may.
+_OPTIONS: Final = (Rule(1, values=(1, 6)), Rule(2, values=(1, 4, 5, 6, 9, 18)))
+
+
+def allowed_to_connect(families: tuple[int, ...]) -> dict[str, tuple[Rule, ...]]:
+    """Return the system calls that a process keeps which is about to connect to a server.
+
+    Args:
+        families: The families of its sockets.
+    """
+    return {
+        **ALLOWED,
+        # SOCK_STREAM, with SOCK_CLOEXEC and SOCK_NONBLOCK.
+        "socket": (Rule(0, values=families), Rule(1, values=(1,), but=0x80000 | 0x800)),
+        "setsockopt": _OPTIONS,
+        **dict.fromkeys(("connect", "getsockopt", "getsockname", "getpeername"), ()),
+        "fcntl": (Rule(1, values=(1, 2, 3, 4)),),  # F_GETFD, SETFD, GETFL, SETFL
+        # Certificates: which files, that is for Landlock to say.
+        **dict.fromkeys(("openat", "open", "getdents64", "stat", "lstat", "newfstatat", "statx", "access"), ()),
+        **dict.fromkeys(("faccessat", "faccessat2", "readlink", "readlinkat"), ()),
+        "seccomp": (Rule(0, values=(1,)),),  # SECCOMP_SET_MODE_FILTER: to take all this away, too
+    }
+
+
 _ALLOW, _KILL, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _X32: Final = 0x40000000
@@ -273,13 +302,12 @@ def install(allowed: Mapping[str, tuple[Rule, ...]]) -> None:
     Raises:
         OSError: The kernel does not accept it, or there is no filter for this machine.
     """
-    machine = platform.machine()
-    if machine not in NUMBERS:
-        raise OSError(f"there is no filter of system calls for {machine}")
-    code = b"".join(struct.pack("<HBBI", *each) for each in program(machine, pid=os.getpid(), allowed=allowed))
+    if _MACHINE not in NUMBERS:
+        raise OSError(f"there is no filter of system calls for {_MACHINE}")
+    code = b"".join(struct.pack("<HBBI", *each) for each in program(_MACHINE, pid=os.getpid(), allowed=allowed))
     text = ctypes.create_string_buffer(code)
     header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(text)))
-    result = _libc.syscall(NUMBERS[machine]["seccomp"], _MODE_FILTER, _FOR_ALL_THREADS, header)
+    result = _libc.syscall(NUMBERS[_MACHINE]["seccomp"], _MODE_FILTER, _FOR_ALL_THREADS, header)
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

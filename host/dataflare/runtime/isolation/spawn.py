@@ -25,8 +25,9 @@ _PACKAGES: Final = ("dataflare", "wasmtime", "pyarrow", "numpy", "orjson")
 """The packages outside of the standard library that a worker imports."""
 _BOOT: Final = (
     "import sys, json; sys.path += json.loads(sys.argv[1]); "
-    "module, name = sys.argv[2].split(':'); "
-    "getattr(__import__(module, fromlist=[name]), name)(*map(int, sys.argv[3:]))"
+    "sys.modules.update(dict.fromkeys(json.loads(sys.argv[2]))); "
+    "module, name = sys.argv[3].split(':'); "
+    "getattr(__import__(module, fromlist=[name]), name)(*map(int, sys.argv[4:]))"
 )
 _ENVIRONMENT: Final = {
     # Libraries that start threads when they are loaded would keep Landlock and namespaces from being used.
@@ -106,7 +107,14 @@ _dropped: Final[list[int]] = []
 """Processes that were killed, but not yet waited for."""
 
 
-def start(entry: str, descriptors: Sequence[int], *, numbers: Sequence[int] = (), roots: Sequence[str] = ()) -> Process:
+def start(
+    entry: str,
+    descriptors: Sequence[int],
+    *,
+    numbers: Sequence[int] = (),
+    roots: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> Process:
     """Start a process that calls a function with the descriptor numbers, `numbers`, and the id of this process.
 
     The kernel ends it with the calling thread: see `in_starter`.
@@ -116,12 +124,14 @@ def start(entry: str, descriptors: Sequence[int], *, numbers: Sequence[int] = ()
         descriptors: The open descriptors that it inherits, with the same numbers.
         numbers: Further arguments of the function.
         roots: Further folders to import from.
+        without: Packages that it does not import, as if they were not installed.
 
     Raises:
         OSError: It cannot be started.
     """
     environment = _ENVIRONMENT | {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    arguments = [json.dumps([*_roots(), *roots]), entry, *map(str, (*descriptors, *numbers, os.getpid()))]
+    imports = [json.dumps(each) for each in ([*_roots(), *roots], [*without])]
+    arguments = [*imports, entry, *map(str, (*descriptors, *numbers, os.getpid()))]
     # -I: isolated from the user's settings; -S: no site module, whose files may run code; -B: no bytecode is written.
     command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT, *arguments]
     return Process(

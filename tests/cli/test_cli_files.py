@@ -48,7 +48,7 @@ READS = {
     ("key show", "path"): "key show FILE",
     **{
         ("state " + name, parameter): f"state {name} {line}"
-        for name, more in {"list": "", "show": "", "export": "", "import": " given", "reset": ""}.items()
+        for name, more in {"list": "", "show": "", "export": "", "import": " given", "edit": "", "reset": ""}.items()
         for parameter, line in {
             "pipeline": "FILE" + more,
             "env_files": f"pipeline.yaml{more} --env-file FILE",
@@ -105,7 +105,7 @@ NOT_READ = {
     ("conformance run", "certificate_out"),
     ("conformance verify", "report"),  # after a good certificate
     *(("dead-letter replay", name) for name in ("audit", "state", "cache_dir")),
-    *((f"state {name}", "state") for name in ("list", "show", "export", "import", "reset")),
+    *((f"state {name}", "state") for name in ("list", "show", "export", "import", "edit", "reset")),
     *((f"runs {name}", "state") for name in ("list", "show")),
     *(("plan", name) for name in ("audit", "state", "cache_dir")),
     ("run", "report_html"),

@@ -353,6 +353,7 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "runs show": (lambda: runs._show({"nodes": [filled(NodeReport).to_json()], "error": HOSTILE}),),
     "state export": (lambda: output.write_json(state._document(filled(NodeState))),),
     "state import": (lambda: state._say("imported", [HOSTILE]),),
+    "state edit": (lambda: state._say("changed", [HOSTILE]),),
     "state reset": (lambda: state._say("forgot", [HOSTILE]),),
     **dict.fromkeys(("conformance run", "conformance host"), SUITE_SHOWN),
     "conformance adapter": (lambda: output.write_json(HostService().answer({"do": HOSTILE})),),

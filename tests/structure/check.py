@@ -31,7 +31,7 @@ REASON = "# Over 500 lines: "
 OTHERS_NAMES = {"_resource", "_connection", "_context", "_func"}
 PROCESS_STARTERS = (
     *("dataflare.toolchain", "dataflare.runtime.isolation"),
-    *("dataflare.conformance.adapter", "dataflare.conformance.killed_host"),
+    *("dataflare.conformance.adapter", "dataflare.conformance.killed_host", "dataflare.cli.editor"),
 )
 STARTING_MODULES = {"subprocess", "multiprocessing", "pty", "posix", "_posixsubprocess"}
 STARTING_NAMES = {"ProcessPoolExecutor", "create_subprocess_exec", "create_subprocess_shell"}

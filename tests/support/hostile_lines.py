@@ -72,7 +72,7 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
             ["state", name, "p.yaml", *more, "--state", HOSTILE],
             *([["state", name, "p.yaml", "--node", HOSTILE]] if name in ("show", "reset") else []),
         )
-        for name, more in {"list": [], "show": [], "export": [], "import": [FILE], "reset": []}.items()
+        for name, more in {"list": [], "show": [], "export": [], "import": [FILE], "edit": [], "reset": []}.items()
     },
     "conformance run": (
         ["conformance", "run", FILE],

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 from pydantic import Field, TypeAdapter, ValidationError
 
+from dataflare.cli.editor import edited
 from dataflare.cli.figures import count
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
@@ -141,7 +142,7 @@ def import_states(
 ) -> None:
     """Say where sources continue: the states of a file take the place of what is kept, all of them or none.
 
-    To edit a state, export it, change `readable` or `state`, and import it: where `readable` is changed, it counts.
+    Where `readable` is changed, it counts, else `state`.
     Exit codes: 0 done; 1 the state cannot be written, or a run is under way; 2 the pipeline or the file is wrong.
     """
     with printed_errors(as_json=as_json):
@@ -153,6 +154,44 @@ def import_states(
                 write_json({"pipeline": specification.pipeline.name, "imported": [each.node for each in given]})
             else:
                 _say("imported", [each.node for each in given])
+
+
+@app.command("edit")
+def edit(
+    pipeline: PipelineFile,
+    as_json: AsJson = False,
+    state: StateOption = None,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
+) -> None:
+    """Change where sources continue, in the editor of VISUAL or EDITOR: all states as JSON, as `export` writes them.
+
+    Change `readable`, or `state` in Base64. A source that is taken out keeps its state. What you wrote stays in a file
+    if it cannot be used.
+    Exit codes: 0 done, or nothing was changed; 1 the state cannot be written, a run is under way, or one changed it
+    meanwhile; 2 the pipeline or the text is wrong, or there is no editor.
+    """
+    with printed_errors(as_json=as_json):
+        with opened_state(pipeline, state, settings, env_files, create=False) as (specification, file):
+            before = file.nodes()
+        text = json.dumps(_export(specification, before), indent=2, ensure_ascii=False) + "\n"
+        given: list[NodeState] = []
+        # The editor is open for as long as its user likes, and blocks no run.
+        with edited(text, name="state.json") as found:
+            if found.changed:
+                given = _read(found.path, specification)
+                with opened_state(pipeline, state, settings, env_files, create=False) as (_, file):
+                    if file.nodes() != before:
+                        what = f"the state was changed while you edited it; what you wrote is in {found.path}"
+                        raise StateError(what, hint="edit it again")
+                    file.put(given)
+        with by_the_way():
+            if as_json:
+                write_json({"pipeline": specification.pipeline.name, "edited": [each.node for each in given]})
+            elif given:
+                _say("changed", [each.node for each in given])
+            else:
+                stdout().say("nothing was changed")
 
 
 @app.command("reset")

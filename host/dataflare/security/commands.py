@@ -52,7 +52,7 @@ COMMANDS: Final[Mapping[str, Rule]] = MappingProxyType(
         "plan": Rule((Need("run", "pipelines", of_some=True),), "grants"),
         # A source's state may reveal what it reads, and a changed state repeats or skips rows.
         **dict.fromkeys(("state list", "state show", "state export"), _READ_PIPELINES),
-        **dict.fromkeys(("state import", "state reset"), Rule(_RUN)),
+        **dict.fromkeys(("state import", "state edit", "state reset"), Rule(_RUN)),
         **dict.fromkeys(("runs list", "runs show"), _READ_PIPELINES),
         "dead-letter show": _READ_PIPELINES,
         "dead-letter replay": Rule((Need("run", "pipelines", of_some=True),), "grants"),

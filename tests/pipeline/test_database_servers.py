@@ -176,6 +176,11 @@ def test_server_is_reached_by_tcp_with_its_certificate_and_a_password(
             query = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
             assert str(used.one(query, str)).startswith("TLS")
             assert used._cursor is not None and "seccomp" in used._cursor.in_force
+        monkeypatch.setenv("PGSSLROOTCERT", "system")
+        with pytest.raises(DatabaseError, match="certificate"):
+            Connection("db", grant, "hunter2")
+        monkeypatch.setenv("SSL_CERT_FILE", "root.crt")
+        Connection("db", grant, "hunter2").close()
 
 
 def test_host_that_has_no_address_is_an_error_that_may_pass() -> None:

@@ -73,6 +73,8 @@ _OF_FILES: Final = (
     *("PGPASSFILE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
 """The same, of those that name a file."""
+_SYSTEMS: Final = "system"
+"""What PGSSLROOTCERT is for the certificates that the system trusts."""
 _STATE: Final = re.compile(rb"[0-9A-Z]{5}")
 _STATE_BYTES: Final = 5
 _ENDED: Final = "the process that uses it has ended"
@@ -318,8 +320,10 @@ def _file(grant: DatabaseGrant, spilled: str) -> dict[str, Any]:
 
 def _server(grant: DatabaseGrant) -> dict[str, Any]:
     """Say where a server is, and what else its driver finds in the environment."""
-    variables = {name: value for name in _VARIABLES if (value := os.environ.get(name))}
-    files = {name: os.path.abspath(value) for name in _OF_FILES if (value := os.environ.get(name))}
+    given = {name: value for name in (*_VARIABLES, *_OF_FILES) if (value := os.environ.get(name))}
+    names_file = {name for name, value in given.items() if name in _OF_FILES and value != _SYSTEMS}
+    files = {name: os.path.abspath(given[name]) for name in names_file}
+    variables = {name: value for name, value in given.items() if name not in names_file}
     with contextlib.suppress(KeyError):  # a user without a name
         user = pwd.getpwuid(os.geteuid())
         variables = {"PGUSER": user.pw_name, "HOME": user.pw_dir, **variables}

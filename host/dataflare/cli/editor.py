@@ -45,7 +45,7 @@ def edited(text: str, *, name: str) -> Iterator[EditedFile]:
     try:
         command = shlex.split(given)
     except ValueError as error:
-        raise ConfigError(f"{given!r} is no command: {error}", where="EDITOR", hint=_HINT) from error
+        raise ConfigError(f"{given!r} is not a valid command: {error}", where="EDITOR", hint=_HINT) from error
     if not command or shutil.which(command[0]) is None:
         raise ConfigError(f"there is no editor {given!r}", where="EDITOR", hint=_HINT)
     folder = Path(tempfile.mkdtemp(prefix="dataflare-"))

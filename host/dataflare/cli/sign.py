@@ -31,7 +31,7 @@ def command(
     component: Annotated[Path, typer.Argument(help="A component (.wasm).", show_default=False)],
     key: Annotated[Path, typer.Option(help="The private key's file.", envvar="DATAFLARE_KEY", show_default=False)],
     name: Annotated[str, typer.Option(help="The plugin's name, if it has no manifest.", show_default=False)] = "",
-    version: Annotated[str, typer.Option(help="Its version, likewise.", show_default=False)] = "",
+    version: Annotated[str, typer.Option(help="The plugin's version, if it has no manifest.", show_default=False)] = "",
     add: Annotated[bool, typer.Option("--add", help="Add a signature to the existing ones.")] = False,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,

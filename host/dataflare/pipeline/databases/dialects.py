@@ -123,7 +123,7 @@ class Dialect(Protocol):
             last: What `value` returned in an earlier run.
 
         Raises:
-            DataError: The column is of a type that is no cursor.
+            DataError: The column is of a type that cannot be a cursor.
         """
         ...
 

@@ -256,8 +256,8 @@ def _link(path: Path, to: str) -> None:
 MUTATIONS: Final = [
     Mutation("dataflare.toolchain.c:_argument", lambda _, path: path.name, ("options_as_the_names_of_sources",)),
     Mutation(
-        "dataflare.toolchain.python:_check_syntax",
-        answers(None),
+        "dataflare.toolchain.python:_late_imports",
+        answers([]),
         ("sources_that_pythons_compiler_gives_up_at",),
     ),
     Mutation("dataflare.toolchain.guests:real_path", Path.resolve, ("folder_that_is_a_link_to_itself",)),

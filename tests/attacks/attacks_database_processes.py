@@ -314,5 +314,5 @@ MUTATIONS = [
         if landlock.version()
         else []
     ),
-    Mutation(f"{_OF}:_MOST_FETCHED_ROWS", 2**60, ("rows_of_a_database_without_end",)),
+    Mutation(f"{_OF}:_MOST_FETCHED_VALUES", 2**60, ("rows_of_a_database_without_end",)),
 ]

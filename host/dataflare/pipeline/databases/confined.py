@@ -28,6 +28,7 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import types
 
+from dataflare.data.guard.costs import value_count
 from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.shapes import DataFailure
 from dataflare.permissions.database_keys import DatabaseGrant
@@ -53,9 +54,9 @@ _TOGETHER_BYTES: Final = 2**24
 _MOST_SAID: Final = 8192
 """What is taken of the text of an error."""
 _MOST_CELLS: Final = 2**28
-"""The values of a batch: nulls take no bytes, until they get another type."""
+"""The values of a batch at all levels: nulls take no bytes, until they get another type."""
 _MOST_FETCHED: Final = 2**26
-_MOST_FETCHED_ROWS: Final = 2**20
+_MOST_FETCHED_VALUES: Final = 2**20
 _LONG_ROWS: Final = 1024
 _SERVE: Final = "dataflare.pipeline.databases.confined_process:serve"
 _PACKAGES: Final = (
@@ -153,10 +154,10 @@ class ConfinedDatabase:
             ConfinedError: It failed, or they are not.
         """
         found: list[tuple[Any, ...]] = []
-        size = 0
+        size = values = 0
         for batch in self.fetch_record_batch():
-            size += batch.nbytes
-            if size > _MOST_FETCHED or len(found) + batch.num_rows > _MOST_FETCHED_ROWS:
+            size, values = size + batch.nbytes, values + _values(batch)
+            if size > _MOST_FETCHED or values > _MOST_FETCHED_VALUES:
                 raise ConfinedError("the answer to a query about the database is too long")
             found += zip(*(column.to_pylist() for column in batch.columns), strict=True)
         return found
@@ -278,7 +279,7 @@ class _Rows(Iterator[pa.RecordBatch]):
 
 def _names(said: pa.Buffer) -> tuple[str, ...]:
     """The names of the parts of a jail."""
-    names = said.to_pybytes().split() if said.size <= _MOST_SAID else [said]
+    names = said.to_pybytes().split() if said.size <= _MOST_SAID else [b""]
     if not {*names} <= _PARTS.keys():
         raise ConfinedError(_STRANGE)
     return tuple(_PARTS[name] for name in names)
@@ -292,8 +293,13 @@ def _check_types(schema: pa.Schema) -> None:
 
 def _check_fits(batch: pa.RecordBatch, schema: pa.Schema) -> None:
     """Refuse other columns than were told, and more values than bytes were sent for."""
-    if not batch.schema.equals(schema) or batch.num_rows * max(1, batch.num_columns) > _MOST_CELLS:
+    if not batch.schema.equals(schema) or _values(batch) > _MOST_CELLS:
         raise ConfinedError(_STRANGE)
+
+
+def _values(batch: pa.RecordBatch) -> int:
+    """Count the rows of a batch, and its values at all levels: a list of billions of nulls takes eight bytes."""
+    return sum(map(value_count, batch.columns), start=batch.num_rows)
 
 
 def _has_dictionary(data_type: pa.DataType) -> bool:

@@ -1,6 +1,7 @@
 """Reads files in a process whose memory and time are limited, where what reading takes cannot be told before.
 
-The process sends what it reads as an Arrow stream, which is checked like a stranger's.
+The process sends what it reads as an Arrow stream, and beside it words in JSON. A file may have taken over the process
+by a fault of the reader's code: both are checked like a stranger's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
+import orjson
 import pyarrow as pa
 
 from dataflare.data.ipc import read_stream
@@ -27,6 +29,7 @@ __all__ = ["BrokeDown", "OutOfMemory", "OutOfTime", "read_confined", "serve"]
 _FIXED_BYTES: Final = 256 * 2**20
 _MOST_SAID: Final = 2**24
 _MOST_TEXT: Final = 2000
+_STRANGE: Final = "its reader said what it cannot say"
 
 
 class OutOfMemory(Exception):
@@ -49,6 +52,7 @@ def read_confined(
     max_bytes: int,
     roots: Sequence[str] = (),
     errors: Sequence[type[Exception]] = (),
+    expected: pa.Schema | None = None,
 ) -> Iterator[Any]:
     """Read a file; yield what the reader found out about it, its schema, then its batches.
 
@@ -59,6 +63,7 @@ def read_confined(
         max_bytes: The most bytes that a batch may take. The process may have twice as many plus 256 MiB.
         roots: Further folders to import from.
         errors: What the reader raises, with a text, and this raises too.
+        expected: The schema that the reader must find; `None` for any.
 
     Raises:
         OutOfMemory: It takes more.
@@ -71,11 +76,15 @@ def read_confined(
     batches, words, process = in_starter(lambda: _start(reader, file.fileno(), request, max_bytes, roots))
     failure: DataFailure | None = None
     try:
-        last = _next_word(words)
-        if "found" in last:
-            yield last["found"]
+        first = last = _next_word(words)
+        if "found" in first:
+            yield first["found"]
             try:
-                yield from read_stream(batches, max_bytes)  # type: ignore[arg-type]  # all that it uses of a file
+                parts = read_stream(batches, max_bytes)  # type: ignore[arg-type]  # all that it uses of a file
+                schema = next(parts)
+                _check_columns(schema, expected)
+                yield schema
+                yield from parts
             except DataFailure as error:
                 failure = error
                 process.end()
@@ -93,20 +102,42 @@ def read_confined(
     if "error" in last:
         what, line, hint = last["error"]
         raise DataError(what, line=line, hint=hint)
-    if last.get("memory"):
+    if "memory" in last:
         raise OutOfMemory
     if "raised" in last:
         name, text = last["raised"]
         raise next((each for each in errors if each.__name__ == name), BrokeDown)(text)
     if failure is not None:
         raise failure
-    if "done" not in last:
+    if "done" not in last or "found" not in first:
         raise BrokeDown
 
 
+def _check_columns(schema: pa.Schema, expected: pa.Schema | None) -> None:
+    if expected is not None and not schema.equals(expected):
+        raise BrokeDown("its reader found other columns")
+
+
 def _next_word(words: IO[bytes]) -> dict[str, Any]:
+    """The next word of the process; empty where it died without one.
+
+    Raises:
+        BrokeDown: It is not one that a reader says.
+    """
     line = words.readline(_MOST_SAID)
-    return json.loads(line) if line.endswith(b"\n") else {}
+    if not line.endswith(b"\n"):
+        return {}
+    try:
+        word = orjson.loads(line)
+    except ValueError as error:
+        raise BrokeDown(_STRANGE) from error
+    if isinstance(word, dict) and len(word) == 1:
+        match word:
+            case {"found": dict()} | {"done": True} | {"memory": True}:
+                return word
+            case {"raised": [str(), str()]} | {"error": [str(), int() | None, str()]}:
+                return word
+    raise BrokeDown(_STRANGE)
 
 
 def _start(
@@ -165,4 +196,5 @@ def _send(parts: Iterator[Any], sink: IO[bytes], said: IO[bytes]) -> None:
 
 
 def _line(value: Any) -> bytes:
-    return json.dumps(value).encode() + b"\n"
+    # Names in a damaged file may have halves of surrogate pairs.
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace") + b"\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import pyarrow as pa
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
@@ -84,7 +84,14 @@ def read_excel(
         "sample_only": sample_only,
     }
     try:
-        parts = read_confined(_READER, source.file, request, max_bytes=max(most, _LEAST_BYTES), roots=roots)
+        parts = read_confined(
+            _READER,
+            source.file,
+            request,
+            max_bytes=max(most, _LEAST_BYTES),
+            roots=roots,
+            expected=found and found.schema,
+        )
         own, schema = next(parts), next(parts)
         yield found or _found(own, schema)
         yield from parts
@@ -99,12 +106,24 @@ def read_excel(
         raise DataError(what, file=path, hint="set max_expanded to more, if you trust the file") from error
 
 
+class _Found(StrictModel):
+    """What the process found out about a workbook."""
+
+    inferred: list[str]
+    notes: dict[str, str]
+    rows: Annotated[int, Field(ge=0)]
+
+
 def _found(own: Any, schema: pa.Schema) -> FileSchema:
+    try:
+        checked = _Found.model_validate(own)
+    except ValidationError as error:
+        raise BrokeDown("its reader found out what cannot be") from error
     columns = [
-        FileColumn(field.name, field.type, field.name in own["inferred"], own["notes"].get(field.name, ""))
+        FileColumn(field.name, field.type, field.name in checked.inferred, checked.notes.get(field.name, ""))
         for field in schema
     ]
-    return FileSchema(tuple(columns), own["rows"])
+    return FileSchema(tuple(columns), checked.rows)
 
 
 def _roots() -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Final
 
+import pyarrow as pa
+
 from dataflare.data.shapes import malformed
 from dataflare.pipeline.reading import confined
 from dataflare.pipeline.reading.confined import BrokeDown
@@ -21,7 +23,9 @@ class Overflow(Exception):
     """An INT96 time does not fit the unit that it is read in; the text says which."""
 
 
-def read_confined(file: IO[bytes], *, batch_rows: int, max_bytes: int, int96: Int96Unit = "ns") -> Iterator[Any]:
+def read_confined(
+    file: IO[bytes], *, batch_rows: int, max_bytes: int, int96: Int96Unit = "ns", expected: pa.Schema | None = None
+) -> Iterator[Any]:
     """Read a file; yield its schema, then its batches.
 
     Args:
@@ -29,6 +33,7 @@ def read_confined(file: IO[bytes], *, batch_rows: int, max_bytes: int, int96: In
         batch_rows: The most rows of a batch.
         max_bytes: The most bytes that a batch may take. The process may have twice as many plus 256 MiB.
         int96: The unit of INT96 times.
+        expected: The schema that the reader must find; `None` for any.
 
     Raises:
         OutOfMemory: It takes more.
@@ -38,7 +43,7 @@ def read_confined(file: IO[bytes], *, batch_rows: int, max_bytes: int, int96: In
     """
     request = {"batch_rows": min(batch_rows, _ROWS), "int96": int96}
     reader = f"{__name__}:{read_parts.__name__}"
-    parts = confined.read_confined(reader, file, request, max_bytes=max_bytes, errors=(Overflow,))
+    parts = confined.read_confined(reader, file, request, max_bytes=max_bytes, errors=(Overflow,), expected=expected)
     try:
         next(parts)
         yield from parts

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
+import pyarrow as pa
 from pydantic import Field
 
 from dataflare.data.columns import empty_batch
@@ -84,7 +85,8 @@ class _Parts:
             return
         file: IO[bytes] = self._source.file
         with open_parquet(file, self._int96) as opened:
-            yield admit_schema(opened.schema_arrow)
+            known = admit_schema(opened.schema_arrow)
+            yield known
             if opened.metadata.num_columns == 0:
                 yield from self._only_rows(opened.metadata.num_rows)
                 return
@@ -99,7 +101,7 @@ class _Parts:
                 for batch in file_to_read.iter_batches(batch_size=costs.rows):
                     yield admit_batch(batch)
                 return
-        parts = self._confined(f"column {costs.column!r}")
+        parts = self._confined(f"column {costs.column!r}", known)
         next(parts)  # the schema, which is known
         yield from parts
 
@@ -111,10 +113,12 @@ class _Parts:
             yield empty_batch(min(rows, self._rows))
             rows -= self._rows
 
-    def _confined(self, what: str) -> Iterator[Any]:
+    def _confined(self, what: str, known: pa.Schema | None = None) -> Iterator[Any]:
         try:
             most = parse_size(self._most)
-            yield from read_confined(self._source.file, batch_rows=self._rows, max_bytes=most, int96=self._int96)
+            yield from read_confined(
+                self._source.file, batch_rows=self._rows, max_bytes=most, int96=self._int96, expected=known
+            )
         except Overflow as error:
             self._check_int96(str(error))
         except OutOfMemory as error:

@@ -141,7 +141,7 @@ def test_chunks_within_a_transaction_have_no_state(load, log):
     source.open([ORDERS, LINES])
     *found, _ = read_on(source)
     chunks = [each for each in found if isinstance(each, Chunk)]
-    assert [each.state is None for each in chunks] == [False, True, True, True, False, False]
+    assert [each.state is None for each in chunks] == [False, True, True, True, False]
     change = found[4]
     assert isinstance(change, NewSchema)
     assert (change.dataset, change.schema.names) == (DatasetName("orders"), ["id", "note", "paid", "_operation"])
@@ -158,6 +158,31 @@ def test_read_of_a_log_goes_on_from_every_state(load, log, at):
     # The schema is the one of the rows that follow.
     assert ("paid" in orders.names) == (len(before) > 4)
     assert before + rows(read_on(source)) == EVERYTHING
+
+
+def test_update_of_a_key_is_a_delete_and_an_insert(load, log):
+    source = load("change-source", log="d/shop.log")
+    source.open([ORDERS])
+    read_on(source)
+    log.write({"update": "orders", "row": {"id": 3, "note": "b", "paid": True}, "was": {"id": 2}})
+    (chunk, _) = read_on(source)
+    assert rows([chunk]) == [
+        ("orders", {"id": 2, "_operation": 2}),
+        ("orders", {"id": 3, "note": "b", "paid": True, "_operation": 0}),
+    ]
+
+
+def test_columns_of_a_state_are_those_of_its_place_after_the_log_grew(load, log):
+    source = load("change-source", log="d/shop.log")
+    source.open([LINES])
+    state = read_on(source)[-1].state
+    log.write({"insert": "lines", "row": {"id": 8, "order": 1}})
+    log.write({"schema": "lines", "columns": {"id": "int64", "price": "double"}, "key": ["id"]})
+    (schema,) = source.open([LINES], state=state)
+    assert schema.names == ["id", "order", "_operation"]
+    found = read_on(source)
+    assert rows(found) == [("lines", {"id": 8, "order": 1, "_operation": 0})]
+    assert any(isinstance(each, NewSchema) for each in found)
 
 
 def test_log_that_ends_within_a_transaction_pauses_without_a_state(load, log):
@@ -213,7 +238,7 @@ def test_acknowledged_state_is_kept_as_the_slot(load, log, tmp_path):
     source.open([ORDERS])
     state = read_on(source)[-1].state
     source.acknowledge(state)
-    assert (tmp_path / "slot").read_bytes() == state
+    assert json.loads((tmp_path / "slot").read_bytes()) == json.loads(state)["after"]
 
 
 # The folder of partitioned files

@@ -131,6 +131,24 @@ def test_state_of_a_dataset_that_is_not_selected_is_refused(load, tmp_path):
         source.open("b.csv", state=state)
 
 
+def test_states_and_parts_belong_to_the_columns_that_are_selected(load, tmp_path):
+    folder_of_files(tmp_path)
+    source = load("csv-source", "in")
+    names = source.discover()[0].schema.names
+    everything, one, all_named = (["a.csv", Selection("b.csv", columns=each)] for each in ([], ["n"], names))
+    state = next(source.chunks(one, max_rows=10)).state
+    part = source.split(one, at_most=2).parts[0]
+    for same in ({"state": state}, {"part": part}):
+        source.open(one, **same)
+        for others in (everything, all_named):
+            with pytest.raises(PluginError, match=r"of other columns: select those") as caught:
+                source.open(others, **same)
+            assert caught.value.error.case == "invalid-state"
+    source.open(["a.csv", Selection("b.csv", columns=names[::-1])], state=next(source.chunks(all_named)).state)
+    with pytest.raises(PluginError, match="of other columns"):
+        source.open(one, state=next(source.chunks(everything)).state)
+
+
 @both
 def test_jsonl_destination_appends_and_replaces(load, tmp_path, isolation):
     def write(mode: str, *values: int) -> list[int]:

@@ -68,6 +68,8 @@ class RustDriver:
             return
         workspace = guest.sdk
         yield from (workspace / "Cargo.toml", workspace / "Cargo.lock", guest.folder / "Cargo.toml")
+        if _uses_sdk(guest):
+            yield from _sdk_files(guest)
         yield from (workspace / _CRATE / "src").glob("bitmap.rs")
         for pattern in ("**/*.rs", "Cargo.toml"):
             yield from (workspace / _SUPPORT).glob(pattern)
@@ -110,6 +112,10 @@ def _is_of_workspace(guest: Guest) -> bool:
     return guest.folder.is_relative_to(guest.sdk)
 
 
+def _uses_sdk(guest: Guest) -> bool:
+    return f"../{_CRATE}" in (guest.folder / "Cargo.toml").read_text()
+
+
 def _sdk_files(guest: Guest) -> Iterator[Path]:
     crate = guest.sdk / _CRATE
     yield crate / "Cargo.toml"
@@ -131,8 +137,10 @@ def _build_of_workspace(guest: Guest, toolchain: Toolchain) -> bytes:
     options = ["--release", "--locked", "--target", toolchain.target, "--package", guest.name]
     with locked(target_dir.name):
         # cargo tells from times whether a source has changed, which is not enough for what is kept by digest.
-        shared = ["--package", _SUPPORT] if (workspace / _SUPPORT).is_dir() else []
-        run(["cargo", "clean", *options, *shared], cwd=workspace, env=env, hint=CARGO_HINT)
+        shared = [_SUPPORT] if (workspace / _SUPPORT).is_dir() else []
+        shared += [_CRATE] if _uses_sdk(guest) else []
+        packages = [option for each in shared for option in ("--package", each)]
+        run(["cargo", "clean", *options, *packages], cwd=workspace, env=env, hint=CARGO_HINT)
         run(["cargo", "build", *options], cwd=workspace, env=env)
         return (target_dir / toolchain.target / "release" / f"{guest.name.replace('-', '_')}.wasm").read_bytes()
 

@@ -1,6 +1,6 @@
 //! What the examples have in common, apart from the bindings, which each generates for its own world.
 //!
-//! Their components are committed, and must not change with every change of the SDK.
+//! Their components are committed, and must not change with every change of the SDK. `change-source`, which shows it, does.
 
 #[path = "../../dataflare-plugin/src/bitmap.rs"]
 mod bitmap;

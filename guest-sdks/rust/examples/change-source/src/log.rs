@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
-use crate::dataflare::host::files::{self, FileError, Position, Reader};
-use crate::Error;
+use dataflare_plugin::files::{self, Position, Reader};
+use dataflare_plugin::prelude::*;
+use dataflare_plugin::Row;
 
 const READ_BYTES: u32 = 256 << 10;
 
 /// A line. It has one of the first eight, and what belongs to it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Event {
+pub struct Line {
     pub log: Option<String>,
     pub schema: Option<String>,
     pub begin: Option<u64>,
@@ -22,16 +20,47 @@ pub struct Event {
     pub update: Option<String>,
     pub delete: Option<String>,
     pub truncate: Option<String>,
-    pub columns: Option<serde_json::Map<String, serde_json::Value>>,
+    pub columns: Option<Record>,
     pub key: Option<Vec<String>>,
-    pub row: Option<Box<RawValue>>,
+    pub row: Option<Row>,
+    /// The key before an update, where it can have changed.
+    pub was: Option<Row>,
+}
+
+impl Line {
+    /// The table that it is about.
+    pub fn dataset(&self) -> Option<&str> {
+        let names = [&self.schema, &self.insert, &self.update, &self.delete, &self.truncate];
+        names.into_iter().find_map(|name| name.as_deref())
+    }
+
+    /// What a line with `schema` says: the table's name and its columns.
+    pub fn shape(self) -> Result<(String, Shape)> {
+        let name = self.schema.unwrap_or_default();
+        let shape = self.columns.zip(self.key).and_then(|(columns, key)| {
+            let columns = columns.into_iter().map(|(name, kind)| Some((name, kind.as_str()?.to_owned())));
+            Some(Shape { columns: columns.collect::<Option<_>>()?, key })
+        });
+        let known = |shape: &Shape| !shape.key.is_empty() && shape.key.iter().all(|key| shape.columns.iter().any(|(name, _)| name == key));
+        match shape.filter(known) {
+            Some(shape) => Ok((name, shape)),
+            None => Err(Error::InvalidInput(format!("dataset {name:?}: a schema event needs `columns` and `key`"))),
+        }
+    }
 }
 
 /// A table's columns at one place of the log.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone)]
 pub struct Shape {
-    pub columns: Vec<(String, String)>,
-    pub key: Vec<String>,
+    columns: Vec<(String, String)>,
+    key: Vec<String>,
+}
+
+impl Shape {
+    pub fn dataset(&self, name: &str) -> Dataset {
+        let dataset = Dataset::new(name).key(self.key.iter().map(String::as_str)).modes([Mode::Changes]);
+        self.columns.iter().fold(dataset, |dataset, (name, kind)| dataset.column(name, kind))
+    }
 }
 
 /// What a log says of a table.
@@ -44,10 +73,32 @@ pub struct Table {
 }
 
 /// A log's name, its tables, and where the first event is.
-pub struct Summary {
+pub struct Log {
     pub name: String,
     pub tables: BTreeMap<String, Table>,
     pub begins: u64,
+}
+
+impl Log {
+    /// Read a log through.
+    pub fn read(path: &str) -> Result<Self> {
+        let mut lines = Lines::open(path, 0)?;
+        let Some(Line { log: Some(name), .. }) = lines.next()? else {
+            return Err(Error::InvalidConfig(format!("log: {path}: it does not begin with its name")));
+        };
+        let mut log = Self { name, tables: BTreeMap::new(), begins: lines.offset };
+        while let Some(line) = lines.next()? {
+            if let Some(table) = line.truncate.as_ref().and_then(|name| log.tables.get_mut(name)) {
+                table.first = table.now.clone();
+                table.begins = lines.offset;
+            } else if line.schema.is_some() {
+                let (name, now) = line.shape()?;
+                let table = log.tables.entry(name).and_modify(|table| table.now = now.clone());
+                table.or_insert_with(|| Table { first: now.clone(), now, begins: 0 });
+            }
+        }
+        Ok(log)
+    }
 }
 
 /// The whole lines of a log from an offset on.
@@ -61,89 +112,32 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn open(path: &str, offset: u64) -> Result<Self, Error> {
-        let reader = files::open(path).map_err(|error| file_error(path, error))?;
-        reader.seek(Position { offset_bytes: offset }).map_err(|error| file_error(path, error))?;
+    pub fn open(path: &str, offset: u64) -> Result<Self> {
+        let reader = files::open(path)?;
+        reader.seek(Position { offset_bytes: offset })?;
         Ok(Self { path: path.into(), reader, buffer: Vec::new(), used: 0, offset })
     }
 
-    /// The next line, and how long it is; `None` where no whole line follows.
-    pub fn peek(&mut self) -> Result<Option<(Event, u64)>, Error> {
+    /// The next line; `None` where no whole line follows.
+    pub fn next(&mut self) -> Result<Option<Line>> {
         let mut searched = 0;
         loop {
             if let Some(at) = self.buffer[self.used + searched..].iter().position(|&byte| byte == b'\n') {
-                let end = self.used + searched + at;
-                let line = &self.buffer[self.used..end];
-                let event = serde_json::from_slice(line)
-                    .map_err(|error| Error::InvalidInput(format!("{}, byte {}: {error}", self.path, self.offset)))?;
-                return Ok(Some((event, (end + 1 - self.used) as u64)));
+                let line = &self.buffer[self.used..self.used + searched + at];
+                let wrong = |error| Error::InvalidInput(format!("{}, byte {}: {error}", self.path, self.offset));
+                let event = serde_json::from_slice(line).map_err(wrong)?;
+                self.offset += line.len() as u64 + 1;
+                self.used += searched + at + 1;
+                return Ok(Some(event));
             }
             searched = self.buffer.len() - self.used;
             self.buffer.drain(..self.used);
             self.used = 0;
-            let more = self.reader.read(READ_BYTES).map_err(|error| file_error(&self.path, error))?;
+            let more = self.reader.read(READ_BYTES)?;
             if more.is_empty() {
                 return Ok(None);
             }
             self.buffer.extend(more);
         }
-    }
-
-    /// Go past the line that `peek` returned.
-    pub fn skip(&mut self, length: u64) {
-        self.used += length as usize;
-        self.offset += length;
-    }
-}
-
-/// Read a log through.
-pub fn summarize(path: &str) -> Result<Summary, Error> {
-    let mut lines = Lines::open(path, 0)?;
-    let name = match lines.peek()? {
-        Some((Event { log: Some(name), .. }, length)) => {
-            lines.skip(length);
-            name
-        }
-        _ => return Err(Error::InvalidConfig(format!("log: {path}: it does not begin with its name"))),
-    };
-    let mut summary = Summary { name, tables: BTreeMap::new(), begins: lines.offset };
-    while let Some((event, length)) = lines.peek()? {
-        lines.skip(length);
-        if let Some(name) = &event.schema {
-            let now = shape(&event)?;
-            let table = summary.tables.entry(name.clone());
-            table.and_modify(|table| table.now = now.clone()).or_insert_with(|| Table { first: now.clone(), now, begins: 0 });
-        } else if let Some(name) = &event.truncate {
-            if let Some(table) = summary.tables.get_mut(name) {
-                table.first = table.now.clone();
-                table.begins = lines.offset;
-            }
-        }
-    }
-    Ok(summary)
-}
-
-/// The columns of a schema event.
-pub fn shape(event: &Event) -> Result<Shape, Error> {
-    let name = event.schema.as_deref().unwrap_or_default();
-    let wrong = || Error::InvalidInput(format!("dataset {name:?}: a schema event needs `columns` and `key`"));
-    let columns = event.columns.as_ref().ok_or_else(wrong)?;
-    let columns = columns.iter().map(|(name, kind)| Some((name.clone(), kind.as_str()?.to_owned())));
-    let shape = Shape { columns: columns.collect::<Option<_>>().ok_or_else(wrong)?, key: event.key.clone().ok_or_else(wrong)? };
-    let known = |key: &String| shape.columns.iter().any(|(name, _)| name == key);
-    if shape.key.is_empty() || !shape.key.iter().all(known) {
-        return Err(wrong());
-    }
-    Ok(shape)
-}
-
-pub fn file_error(path: &str, error: FileError) -> Error {
-    match error {
-        FileError::Denied(why) => Error::Denied(format!("{path}: {why}")),
-        FileError::InputOutput(why) | FileError::NoSpace(why) | FileError::Busy(why) => Error::Unavailable(format!("{path}: {why}")),
-        FileError::NotFound(why) | FileError::WrongKind(why) | FileError::InvalidPath(why) | FileError::AlreadyExists(why) => {
-            Error::InvalidConfig(format!("log: {path}: {why}"))
-        }
-        FileError::Other(why) => Error::Other(format!("{path}: {why}")),
     }
 }

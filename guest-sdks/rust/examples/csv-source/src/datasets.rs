@@ -11,7 +11,7 @@ use crate::dataflare::plugin::datasets::ReadingModes;
 use crate::exports::dataflare::plugin::lifecycle::Error;
 use crate::exports::dataflare::plugin::source::{Chunk, Dataset, DatasetName, Division, EstimatedRows, Progress, ReadingMode, Selection};
 use crate::file::{file_error, Cursor, File};
-use crate::table::{Config, State};
+use crate::table::{Config, Fingerprint, State};
 
 /// More parts than this are not made of a read.
 const MAX_PARTS: u64 = 1024;
@@ -105,6 +105,7 @@ impl Files {
     fn tasks(&mut self, selections: &[Selection], part: Option<&[u8]>, state: Option<&[u8]>) -> Result<VecDeque<Task>, Error> {
         let paths = self.paths()?;
         let mut chosen: BTreeMap<String, (u32, Rc<File>, Vec<usize>)> = BTreeMap::new();
+        let selected = selected_columns(selections);
         let mut tasks = Vec::new();
         for (index, selection) in selections.iter().enumerate() {
             let name = &selection.dataset.name;
@@ -118,10 +119,14 @@ impl Files {
             if chosen.insert(path.clone(), (index as u32, Rc::clone(&file), columns.clone())).is_some() {
                 return Err(wrong("it is selected twice"));
             }
-            let span = Span { from: file.beginning(), to_bytes: None };
+            let span = Span { from: State { columns: selected.clone(), ..file.beginning() }, to_bytes: None };
             tasks.push(Task { selection: index as u32, file, columns, span });
         }
         let foreign = |path: &str| Error::InvalidState(format!("{path} is not selected"));
+        let check_columns = |state: &State, what: &str| {
+            let why = || format!("{}: the {what} is of other columns: select those, or read without the {what}", state.path);
+            (state.columns == selected).then_some(()).ok_or_else(|| Error::InvalidState(why()))
+        };
         if let Some(part) = part {
             let spans: Vec<Span> = serde_json::from_slice(part)
                 .map_err(|error| Error::InvalidState(format!("these bytes are not a part of this source: {error}")))?;
@@ -129,6 +134,7 @@ impl Files {
                 .into_iter()
                 .map(|span| {
                     let (selection, file, columns) = chosen.get(&span.from.path).cloned().ok_or_else(|| foreign(&span.from.path))?;
+                    check_columns(&span.from, "part")?;
                     Ok(Task { selection, file, columns, span })
                 })
                 .collect::<Result<_, Error>>()?;
@@ -138,6 +144,7 @@ impl Files {
             .map_err(|error| Error::InvalidState(format!("these bytes are not a state of this source: {error}")))?;
         let mut tasks: VecDeque<Task> = tasks.into_iter().skip_while(|task| task.span.from.path != state.path).collect();
         let first = tasks.front_mut().ok_or_else(|| foreign(&state.path))?;
+        check_columns(&state, "state")?;
         if state.offset_bytes < first.span.from.offset_bytes || first.span.to_bytes.is_some_and(|to| state.offset_bytes > to) {
             return Err(Error::InvalidState(format!("byte {} of {} is not within what is read", state.offset_bytes, state.path)));
         }
@@ -164,9 +171,9 @@ impl Files {
             let mut from = span.from;
             for cut in if within.is_empty() { Vec::new() } else { file.cuts(&within)? } {
                 if cut.offset_bytes > from.offset_bytes {
-                    spans.push(Span { from, to_bytes: Some(cut.offset_bytes) });
+                    spans.push(Span { from: from.clone(), to_bytes: Some(cut.offset_bytes) });
                 }
-                from = cut;
+                from = State { columns: from.columns, ..cut };
                 if !spans.is_empty() {
                     found.push(std::mem::take(&mut spans));
                 }
@@ -244,6 +251,14 @@ impl Files {
     pub fn close(&mut self) {
         self.reading = None;
     }
+}
+
+/// What tells selections of columns apart, in any order; `None` where no selection names any.
+fn selected_columns(selections: &[Selection]) -> Option<Fingerprint> {
+    let named = selections.iter().flat_map(|each| each.columns.iter().map(|column| (&each.dataset.name, column)));
+    let mut named: Vec<_> = named.collect();
+    named.sort_unstable();
+    (!named.is_empty()).then(|| Fingerprint::of(format!("{named:?}").as_bytes()))
 }
 
 /// The columns that are selected, as positions in the file.

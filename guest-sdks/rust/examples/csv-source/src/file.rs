@@ -78,7 +78,7 @@ impl File {
         Ok(self.reader()?.length().map_err(|error| file_error(&self.path, error))?.offset_bytes)
     }
 
-    /// The state before the first row.
+    /// The state before the first row, of a read of all columns.
     pub fn beginning(&self) -> State {
         self.state_at(self.table.first_row, 0, Fingerprint::default())
     }
@@ -87,7 +87,8 @@ impl File {
         // The file may grow: a state vouches for no more of its beginning than was read.
         let bytes = usize::try_from(place.offset).unwrap_or(usize::MAX).min(self.head.len());
         let head = Fingerprint::of(&self.head[..bytes]);
-        State { path: self.path.clone(), offset_bytes: place.offset, line: place.line, row, head, tail, form: self.config.form() }
+        let (path, form) = (self.path.clone(), self.config.form());
+        State { path, offset_bytes: place.offset, line: place.line, row, head, tail, form, columns: None }
     }
 
     /// The rows from a state on. `invalid-state` where it is of another file.
@@ -115,12 +116,13 @@ impl File {
         if !more {
             self.check_unchanged()?;
         }
-        cursor.at = self.state_at(records.place(), cursor.at.row + lines.len() as u64, Fingerprint::of(records.before()));
+        let next = self.state_at(records.place(), cursor.at.row + lines.len() as u64, Fingerprint::of(records.before()));
+        cursor.at = State { columns: cursor.at.columns.take(), ..next };
         cursor.records = Some(records);
         Ok((batch, lines.len(), more))
     }
 
-    /// The states at the first record ends at or after these offsets, which ascend.
+    /// The states at the first record ends at or after these offsets, which ascend, of a read of all columns.
     pub fn cuts(&self, offsets: &[u64]) -> Result<Vec<State>, Error> {
         let mut records = self.records(&self.beginning())?;
         let (mut row, mut found) = (0, Vec::new());

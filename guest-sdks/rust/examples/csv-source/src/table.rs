@@ -96,6 +96,9 @@ pub struct State {
     pub tail: Fingerprint,
     /// The options that the file is read with.
     pub form: Fingerprint,
+    /// The columns that are selected, of all files of the read; `None` where no selection names any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Fingerprint>,
 }
 
 /// So many bytes of the file, and their digest: another file, though a record begins at the same byte, has others.

@@ -132,6 +132,15 @@ class OperationInWords(Good):
     operation = pa.field("operation", pa.int16(), metadata={"dataflare.role": "operation"})
 
 
+class AnyColumns(Good):
+    """Takes a state of other columns."""
+
+    caught_by = "source/other-columns"
+
+    def of(self, selection: Selection, part: bytes | None) -> list[Any]:
+        return [[], part and part.decode()]
+
+
 class RestIsNoState(Good):
     """Refuses the rest of a division."""
 

@@ -171,7 +171,7 @@ def test_components_that_keep_memory_or_handles_are_caught(each, message):
 
 
 # What the SDK does for every source.
-CASES_OF_THE_SDK = ["source/strange-state", "source/other-state"]
+CASES_OF_THE_SDK = ["source/strange-state", "source/other-state", "source/other-columns"]
 
 
 def test_every_case_finds_a_broken_plugin():

@@ -1,13 +1,14 @@
-"""Steps for sources: the operations of changes, and what follows after the parts of a read."""
+"""Steps for sources: the operations of changes, states of other columns, and what follows after the parts of a read."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import pyarrow as pa
 
 from dataflare import PluginError, Selection
-from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
+from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
 from dataflare.conformance.steps_source import each_read, read_all
 from dataflare.conformance.values import objects, shown
 
@@ -52,6 +53,29 @@ def _rows(bench: Bench, selection: Selection) -> list[dict[str, Any]]:
         for row in objects(pa.Table.from_batches([chunk])):
             rows.append({"": row.pop(name), **row})
     return rows
+
+
+@step("refuse-state-of-other-columns")
+def refuse_state_of_other_columns(bench: Bench, _: Any) -> None:
+    """A state of a read of some columns is refused by one of others, and taken by one of the same."""
+    tried = False
+    for dataset, selection in each_read(bench):
+        # These may come in any case: then others do not.
+        column = [*dataset.key, *dataset.cursors, *dataset.schema.names][0]
+        chosen = Selection(dataset.name, selection.mode, cursor=selection.cursor, columns=[column])
+        found = read_all(bench.plugin, chosen, most=4)
+        if not found.points or set(found.chunks[0][0].names) >= set(dataset.schema.names):
+            continue
+        tried = True
+        state = found.points[0].state
+        expect_error(
+            functools.partial(bench.plugin.open, selection, state=state),
+            ["invalid-state"],
+            f"`open` of all columns of {dataset.name} with a state of {column!r}",
+        )
+        bench.plugin.open(chosen, state=state)
+    if not tried:
+        raise NotTested("no read of some columns gives a state")
 
 
 @step("rest")

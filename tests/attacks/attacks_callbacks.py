@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import wasmtime
 
@@ -21,6 +19,7 @@ from dataflare.engine.native.timer import Timer
 from dataflare.errors import CallCancelled, CallTimeout, GuestPanic, UnsupportedComponent, UsageError
 from dataflare.limits import Limits
 from dataflare.runtime.pool import InstancePool, Lease, PoolExhausted, PoolSettings
+from untraced import untraced
 
 
 def _component(body: str, *, name: str = "f") -> bytes:
@@ -91,21 +90,6 @@ def calls_nested_until_the_stack_ends(arena: Arena) -> None:
     assert _instance(arena.engine, binary).call("", "run") is None
 
 
-@contextlib.contextmanager
-def _untraced() -> Iterator[None]:
-    """Without the tracer of a tool that measures coverage: with one, exceptions that come from other threads can send
-    CPython 3.11's own interpreter into an endless loop.
-    """
-    tracer, of_threads = sys.gettrace(), threading.gettrace()
-    sys.settrace(None)
-    threading.settrace(cast(Any, None))
-    try:
-        yield
-    finally:
-        threading.settrace(cast(Any, of_threads))
-        sys.settrace(tracer)
-
-
 @attack("limits")
 def watch_that_is_killed(arena: Arena) -> None:
     """Have an exception set for the thread that watches time limits, to compute forever afterwards."""
@@ -113,7 +97,7 @@ def watch_that_is_killed(arena: Arena) -> None:
 
     seconds = _component("(local i64) (loop $l (br_if $l (i64.lt_u (local.tee 0 (i64.add (local.get 0) (i64.const 1)))"
                          " (i64.const 3000000000))))")  # fmt: skip
-    with _untraced(), Engine(cache_dir=_folder(arena.folder)) as engine:
+    with untraced(), Engine(cache_dir=_folder(arena.folder)) as engine:
         with _instance(engine, _component("")) as first:
             first.call("", "run")
             timer: Timer = first._timer

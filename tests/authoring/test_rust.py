@@ -183,7 +183,7 @@ def test_machine_without_rust_is_told_how_to_get_it(tmp_path: Path, programs: Pa
 
 
 def test_rust_without_a_webassembly_target_is_told_how_to_get_it(tmp_path: Path, programs: Path) -> None:
-    put_program(programs, "cargo", "exit 0")
+    put_program(programs, "cargo", "echo cargo 1.95.0")
     put_program(programs, "rustc", 'test "$1" = --print && echo /nowhere || echo rustc 1.95.0')
     for look in (lambda: build(made(tmp_path), tmp_path), tools):
         with pytest.raises(ToolchainMissing, match="has no WebAssembly target") as caught:
@@ -195,14 +195,15 @@ def test_rust_that_is_too_old_is_told_with_what_is_needed(tmp_path: Path, progra
     library = tmp_path / "sysroot" / "lib" / "rustlib" / "wasm32-wasip2" / "lib"
     library.mkdir(parents=True)
     (library / "libstd-0.rlib").touch()
-    put_program(programs, "cargo", "exit 0")
+    put_program(programs, "cargo", "echo cargo 1.95.0")
     put_program(programs, "rustc", f'test "$1" = --print && echo {tmp_path}/sysroot || echo rustc 1.70.0')
     with pytest.raises(ToolchainMissing, match=r"rustc 1\.70\.0 is too old: 1\.87 is needed"):
         build(made(tmp_path), tmp_path)
 
 
 def test_crate_that_cannot_be_downloaded_is_told_with_a_remedy(tmp_path: Path, programs: Path) -> None:
-    put_program(programs, "cargo", "echo 'error: failed to download from `https://example.org`' >&2; exit 101")
+    failing = "{ echo 'error: failed to download from `https://example.org`' >&2; exit 101; }"
+    put_program(programs, "cargo", f'test "$1" = --version && echo cargo 1.95.0 || {failing}')
     with pytest.raises(ToolchainMissing, match="a crate cannot be downloaded") as caught:
         RustDriver(pinned=False).unit_tests(made(tmp_path))
     assert "network" in caught.value.hint and "failed to download" in caught.value.message

@@ -418,5 +418,5 @@ def test_base64_with_bits_that_no_byte_takes_is_refused(fill, text):
 def test_lines_that_end_with_a_carriage_return_alone_are_named(fill):
     with pytest.raises(DataError, match=r"more than one value; .* a carriage return stands alone"):
         read("jsonl", fill('{"x":1}\r{"x":2}\r'))
-    with pytest.raises(DataError, match=r"more than one value\n"):
+    with pytest.raises(DataError, match=r"more than one value, at character 9\n"):
         read("jsonl", fill('{"x":1} {"x":2}\n'))

@@ -141,6 +141,10 @@ class AsyncPlugin(Generic[S]):
         """As `Plugin.metadata`."""
         return await self._call(lambda: self.blocking.metadata)
 
+    async def ask_metadata(self) -> Metadata:
+        """As `Plugin.ask_metadata`."""
+        return await self._call(self.blocking.ask_metadata)
+
     async def start(self) -> Self:
         """As `Plugin.start`."""
         await self._call(self.blocking.start)

@@ -249,6 +249,7 @@ def test_every_call_of_a_kind_can_be_awaited(kind: type[AsyncPlugin[Any]]) -> No
         "log_lines",
         "rows_written",
         "changes",
+        "shutdown_error",
     }
     here = {"kind", "most_calls", "interrupt", "lose_run"}  # they do not wait
     names = {name for name in dir(blocking) if not name.startswith("_")} - properties - here

@@ -30,7 +30,10 @@ INTERVAL = 10_000
 TEXTS = ("tailnum", "dest", "origin", "carrier", "time_hour")
 MANY = 100_000_000
 SAMPLES = 20
-TO_A_TABLE = "reading the CSV file, one plugin and the transaction: with `COPY` alone, no rows are looked at"
+TO_A_TABLE = (
+    "reading the CSV file, one plugin and the transaction: with `COPY` alone, no rows are looked at. The driver has a"
+    " process of its own: 0.19 s of processor time to start it, and the rows go to it over a socket"
+)
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from benchkit.language_tables import write_line
+from benchkit.language_tables import measure_languages
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.dev import Developing
 from dataflare.authoring.samples import Sample
-from dataflare.authoring.templates import languages_with_templates, new_plugin
+from dataflare.authoring.templates import new_plugin
 from dataflare.cli.figures import duration
-from dataflare.errors import DataflareError
 from dataflare.runtime.host import Host
 
 _HEAD: Final = (
@@ -63,19 +62,6 @@ _PLUGINS: Final = {
     "typescript": Plugin(file="plugin.ts"),
     "zig": Plugin(file="plugin.zig", edit_s=5),
 }
-
-
-def main(languages: list[str]) -> int:
-    """Measure, and write the page anew after each language."""
-    for language in languages or languages_with_templates():
-        try:
-            line = measured(language)
-        except DataflareError as error:
-            print(f"{language}: {error}", file=sys.stderr)
-            continue
-        print(line, flush=True)
-        write_line("edits", _HEAD, language, line)
-    return 0
 
 
 def measured(language: str) -> str:
@@ -118,7 +104,7 @@ def _edited(folder: Path, host: Host, plugin: Plugin, *, sandbox: bool) -> tuple
 
 
 def _typed(folder: Path, host: Host, language: str) -> float:
-    """Records a second and processor; 0 where there is no such plugin."""
+    """Records per second of processor time; 0 if the language has no such plugin."""
     source = _TYPED / f"{language}{Path(_PLUGINS[language].file).suffix}"
     if not source.is_file():
         return 0
@@ -151,4 +137,4 @@ def _processor_s() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(measure_languages("edits", _HEAD, measured, sys.argv[1:]))

@@ -17,11 +17,10 @@ from typing import Final
 
 import pyarrow as pa
 
-from benchkit.language_tables import write_line
+from benchkit.language_tables import measure_languages
 from dataflare.authoring.building import build_plugin
-from dataflare.authoring.templates import languages_with_templates, new_plugin
+from dataflare.authoring.templates import new_plugin
 from dataflare.cli.figures import duration
-from dataflare.errors import DataflareError
 from dataflare.pipeline.benchmark import measure
 from dataflare.runtime.host import Host
 
@@ -33,19 +32,6 @@ _ROWS: Final = 1_000_000
 _SECONDS: Final = 2.0
 _LOADS: Final = 5
 _CONFIGS: Final = {"transformer": {"of": "a", "to": "b"}, "processor": {}}
-
-
-def main(languages: list[str]) -> int:
-    """Measure, and write the page anew after each language."""
-    for language in languages or languages_with_templates():
-        try:
-            line = measured(language)
-        except DataflareError as error:
-            print(f"{language}: {error}", file=sys.stderr)
-            continue
-        print(line, flush=True)
-        write_line("languages", _HEAD, language, line)
-    return 0
 
 
 def measured(language: str) -> str:
@@ -96,4 +82,4 @@ def _batch() -> pa.RecordBatch:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(measure_languages("languages", _HEAD, measured, sys.argv[1:]))

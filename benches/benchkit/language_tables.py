@@ -5,11 +5,39 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["PAGE", "write_line"]
+from dataflare.authoring.templates import languages_with_templates
+from dataflare.errors import DataflareError
+
+__all__ = ["PAGE", "measure_languages", "write_line"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "choose-a-language.md"
+
+
+def measure_languages(table: str, head: tuple[str, str], measured: Callable[[str], str], languages: list[str]) -> int:
+    """Measure languages, and write the page anew after each; those that cannot be measured are told.
+
+    Args:
+        table: As for `write_line`.
+        head: As for `write_line`.
+        measured: Returns the line of a language.
+        languages: The languages; none for all.
+
+    Returns:
+        The exit code.
+    """
+    for language in languages or languages_with_templates():
+        try:
+            line = measured(language)
+        except DataflareError as error:
+            print(f"{language}: {error}", file=sys.stderr)
+            continue
+        print(line, flush=True)
+        write_line(table, head, language, line)
+    return 0
 
 
 def write_line(table: str, head: tuple[str, str], language: str, line: str) -> None:

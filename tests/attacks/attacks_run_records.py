@@ -16,7 +16,7 @@ from dataflare.pipeline.specification import Specification, load_specification
 
 @attack("files-in")
 def moments_too_short_for_a_rate(arena: Arena) -> None:
-    """Have a recorded run take so little time, or drop so many rows, that the page about it divides by nothing."""
+    """Record a run with a duration near zero or a huge number of dropped rows, so that its page computes no rates."""
     least, most = 5e-324, 2**63
     node = {"name": "a", "kind": "source"}
     for nodes, timeline in (

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,10 @@ import pytest
 
 from conformance_kit import CASES
 from dataflare import Chunk, ConfigError, Idle, NewSchema, PluginError, Selection
-from dataflare.authoring.building import build_plugin
-from dataflare.authoring.templates import new_plugin
 from dataflare.conformance import Outcome, Subject, run_suite
 from dataflare.conformance.cases import select
 from dataflare.data.roles import Roles, roles_of
-from dataflare.runtime.host import Host
-from dataflare.testing import native
-from dataflare_plugin.component import find_plugin
+from sdk_sources import built_sources, opened_source
 
 pytestmark = pytest.mark.skipif(
     shutil.which("cargo") is None and os.environ.get("CI") != "true", reason="there is no cargo"
@@ -64,30 +59,11 @@ BOTH = (Selection("orders", "changes"), Selection("lines", "changes"))
 @pytest.fixture(scope="module")
 def components(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The source in each language that is compiled."""
-    made = {}
-    with Host() as host:
-        for language, main in MAIN.items():
-            folder = tmp_path_factory.mktemp(language) / "a-plugin"
-            new_plugin(folder, kind="source", language=language)
-            (folder / main).write_text((SOURCES / Path(main).name).read_text())
-            built, _ = build_plugin(folder, host)
-            made[language] = built.guest.output
-    return made
+    return built_sources(SOURCES, MAIN, tmp_path_factory)
 
 
-@contextmanager
-def opened(components: dict[str, Path], language: str, events: Sequence[dict[str, Any]]) -> Iterator[Any]:
-    config = {"events": list(events)}
-    if language in components:
-        with Host() as host, host.load(components[language], name="a-plugin", config=config) as plugin:
-            yield plugin.start()
-        return
-    spec = importlib.util.spec_from_file_location("logged", SOURCES / "plugin.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with native(find_plugin(module, "source"), config=config) as plugin:
-        yield plugin
+def opened(components: dict[str, Path], language: str, events: Sequence[dict[str, Any]]) -> AbstractContextManager[Any]:
+    return opened_source(SOURCES, components, language, {"events": list(events)})
 
 
 def read_on(plugin: Any, max_rows: int = 100, most: int = 100) -> list[Any]:

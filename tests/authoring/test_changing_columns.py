@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,9 @@ import pytest
 
 from conformance_kit import CASES
 from dataflare import Chunk, Ended, NewSchema, PluginError, Selection
-from dataflare.authoring.building import build_plugin
-from dataflare.authoring.templates import new_plugin
 from dataflare.conformance import Outcome, Subject, run_suite
 from dataflare.conformance.cases import select
-from dataflare.runtime.host import Host
-from dataflare.testing import native
-from dataflare_plugin.component import find_plugin
+from sdk_sources import built_sources, opened_source
 
 pytestmark = pytest.mark.skipif(
     None in map(shutil.which, ("cargo", "npm")) and os.environ.get("CI") != "true", reason="there is no cargo or npm"
@@ -37,31 +32,11 @@ WHOLE = [OLD, ROWS[0], ROWS[1], NEW, ROWS[2], ROWS[3]]
 @pytest.fixture(scope="module")
 def components(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The source in each language that is compiled."""
-    made = {}
-    with Host() as host:
-        for language, main in MAIN.items():
-            folder = tmp_path_factory.mktemp(language) / "a-plugin"
-            new_plugin(folder, kind="source", language=language)
-            (folder / "plugin_test.go").unlink(missing_ok=True)
-            (folder / main).write_text((SOURCES / Path(main).name).read_text())
-            built, _ = build_plugin(folder, host)
-            made[language] = built.guest.output
-    return made
+    return built_sources(SOURCES, MAIN, tmp_path_factory)
 
 
-@contextmanager
-def opened(components: dict[str, Path], language: str, described: bool) -> Iterator[Any]:
-    config = {"described": described}
-    if language in components:
-        with Host() as host, host.load(components[language], name="a-plugin", config=config) as plugin:
-            yield plugin.start()
-        return
-    spec = importlib.util.spec_from_file_location("growing", SOURCES / "plugin.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with native(find_plugin(module, "source"), config=config) as plugin:
-        yield plugin
+def opened(components: dict[str, Path], language: str, described: bool) -> AbstractContextManager[Any]:
+    return opened_source(SOURCES, components, language, {"described": described})
 
 
 def columns(schema: pa.Schema) -> list[str]:

@@ -42,7 +42,7 @@ def certificate_of(binary: bytes, *, by: str = "certifier", **findings: Any) -> 
         rows_per_s=1000,
         performance="D",
         capabilities=(),
-        quality=Grade(grade="A"),
+        quality=Grade(grade="C"),
         security=Grade(grade="A"),
         issued_at=datetime(2026, 1, 1, tzinfo=UTC),
         **said,

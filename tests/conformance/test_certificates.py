@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from securesystemslib.dsse import Envelope
 from typer.testing import CliRunner, Result
 
 from dataflare import ConfigError, Host, Policy, Security
 from dataflare.cli.app import app
 from dataflare.conformance import CaseResult, Outcome, SuiteResult, load_cases
 from dataflare.conformance.grades import performance_class, quality_grade, results_digest, security_grade
-from dataflare.security.keys import generate_key_files
+from dataflare.security.keys import PrivateKey, PublicKey, generate_key_files
 
 COMPONENT = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components" / "json-mapper.wasm"
 
@@ -58,8 +60,74 @@ def test_report_with_other_outcomes_or_cases_is_not_what_was_certified(certified
         words = ["--trusted-key", certified / "key.pub", "--report", tmp_path / "r.json"]
         done = conformance("verify", certified / "p.wasm", *words)
         assert (done.exit_code, message in done.stderr) == (4, True), done.stderr
-    (tmp_path / "r.json").write_text("{}")
+    for text in ("{}", json.dumps({"cases": [{**report["cases"][0], "outcome": "FAIL"}, *report["cases"]]})):
+        (tmp_path / "r.json").write_text(text)
+        assert conformance("verify", certified / "p.wasm", *words).exit_code == 2
+    (tmp_path / "r.json").write_text(json.dumps(report).replace('"outcome": ', '"outcome": "FAIL", "outcome": ', 1))
     assert conformance("verify", certified / "p.wasm", *words).exit_code == 2
+
+
+def test_private_key_in_the_place_of_a_public_one_is_not_shown(certified):
+    done = conformance("verify", certified / "p.wasm", "--trusted-key", certified / "key")
+    assert (done.exit_code, "is not a public key" in done.stderr) == (2, True)
+    secret = (certified / "key").read_text().splitlines()[1]
+    assert secret[:8] not in done.stderr
+    with pytest.raises(ConfigError, match="a private key is not a public key"):
+        PublicKey.parse((certified / "key").read_text())
+
+
+def test_damaged_component_is_named(certified, tmp_path):
+    (tmp_path / "cut.wasm").write_bytes(COMPONENT.read_bytes()[:-7])
+    words = ["--trusted-key", certified / "key.pub", "--certificate", certified / "p.wasm.cert"]
+    done = conformance("verify", tmp_path / "cut.wasm", *words)
+    assert (done.exit_code, "cut.wasm" in done.stderr) == (3, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file.update(payload=file["payload"] + "="), "the payload is"),
+        (lambda file: file.update(payload=file["payload"][:9] + "\n" + file["payload"][9:]), "payload is not Base64"),
+        (lambda file: file["signatures"][0].update(sig="é"), "signature is not Base64"),
+        (
+            lambda file: file["signatures"][0].update(sig=file["signatures"][0]["sig"][:-3] + "x=="),
+            "signature is Base64",
+        ),
+    ],
+)
+def test_certificate_is_written_in_one_way_alone(certified, tmp_path, change, message):
+    file = json.loads((certified / "p.wasm.cert").read_text())
+    change(file)
+    (tmp_path / "c").write_text(json.dumps(file))
+    words = ["--trusted-key", certified / "key.pub", "--certificate", tmp_path / "c"]
+    done = conformance("verify", certified / "p.wasm", *words)
+    assert (done.exit_code, message in done.stderr.replace("\n", " ")) == (4, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"quality": {"grade": "D"}},
+        {"quality": {"grade": "A"}, "counts": {"PASS": 9, "SKIP": 1}},
+        {"quality": {"grade": "B"}, "profile": "core"},
+        {"counts": {"PASS": 2**70}},
+        {"rows_per_s": 2**70},
+        {"name": "\x1b[2J"},
+    ],
+    ids=str,
+)
+def test_certificate_that_contradicts_itself_is_malformed(certified, tmp_path, claim):
+    certificate = json.loads((certified / "p.wasm.cert").read_text())
+    statement = json.loads(base64.b64decode(certificate["payload"]))
+    statement["predicate" if "name" not in claim else "subject"] = (
+        {**statement["predicate"], **claim} if "name" not in claim else [{**statement["subject"][0], **claim}]
+    )
+    envelope = Envelope(json.dumps(statement).encode(), "application/vnd.in-toto+json", {})
+    envelope.sign(PrivateKey.read(certified / "key").signer())
+    (tmp_path / "c").write_text(json.dumps(envelope.to_dict()))
+    words = ["--trusted-key", certified / "key.pub", "--certificate", tmp_path / "c"]
+    done = conformance("verify", certified / "p.wasm", *words)
+    assert (done.exit_code, "malformed" in done.stderr) == (4, True), done.stderr
 
 
 def test_certificate_is_refused_where_it_is_not_enough(certified, tmp_path):

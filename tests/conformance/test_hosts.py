@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -22,6 +23,7 @@ from dataflare.conformance import (
     load_duties,
     run_suite,
 )
+from dataflare.conformance.adapter import AdapterFailed, NoAnswer
 from dataflare.conformance.cases import select
 from dataflare.conformance.files import probe_file
 from dataflare.conformance.runner import CaseResult, SuiteResult
@@ -110,12 +112,33 @@ for line in sys.stdin:
         ("""'{"id": 7, "ok": {}}'""", "not the number"),
         ("""'{"id": 1, "ok": {}, "error": {}}'""", "not the number"),
         ("sys.exit(3)", "ended with code 3"),
+        ("'x' * (65 * 2**20)", "longer than"),
     ],
 )
 def test_adapter_that_breaks_the_protocol_is_an_error_of_the_harness(what, message):
     host = CommandHost([sys.executable, "-c", FAKE.replace("WHAT", what)])
     (found,) = run(host, "host/life-order").results
     assert (found.outcome, message in found.message) == (Outcome.ERROR, True), found.message
+
+
+def test_adapter_is_started_again_after_what_is_not_an_answer():
+    once = "'{}' if asked['do'] == 'load' and asked['id'] < 3 else json.dumps({'id': asked['id'], 'ok': {}})"
+    text = f"import json\n{FAKE}".replace("print", "asked = json.loads(line); print").replace("WHAT", once)
+    host = CommandHost([sys.executable, "-c", text])
+    first, second = run(host, "host/life-order", "host/texts").results
+    assert (first.outcome, "not the number 2" in first.message) == (Outcome.ERROR, True), first
+    # The lines of the first case are not taken for answers of the second.
+    assert (second.outcome, "without a number `plugin`" in second.message) == (Outcome.FAIL, True), second
+
+
+def test_adapter_that_never_answers_is_given_up():
+    host = CommandHost([sys.executable, "-c", "import time; time.sleep(600)"])
+    with contextlib.closing(host):
+        for _ in range(3):
+            with pytest.raises(NoAnswer):
+                host.ask({"do": "hello"}, within_s=0.1)
+        with pytest.raises(AdapterFailed, match="3 times in a row"):
+            host.ask({"do": "hello"}, within_s=600)
 
 
 ECHO = """

@@ -171,7 +171,10 @@ def _compare(found: Certificate, report: Path) -> None:
     """Demand that a report has the outcomes that were certified, and all cases of their profile."""
     findings = found.findings
     try:
-        cases = {each["name"]: Outcome(each["outcome"]) for each in json.loads(read_file(report, _MAX_REPORT))["cases"]}
+        listed = json.loads(read_file(report, _MAX_REPORT), object_pairs_hook=manifests.unique_keys)["cases"]
+        cases = {each["name"]: Outcome(each["outcome"]) for each in listed}
+        if len(cases) < len(listed):
+            raise ValueError("a case is there twice")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"is not a report of the suite: {error}", where=str(report)) from error
     every = {each.name: each for each in select(load_cases(), kind=findings.kind, profile=findings.profile)}
@@ -202,6 +205,7 @@ def _show(component: Path, found: Certificate) -> None:
     say(
         f"{component}: {found.name}, a {findings.kind}, is certified for `{findings.profile}` by suite {findings.suite}"
     )
+    say(f"  issued: {findings.issued_at.isoformat(' ', 'minutes')}, as the certifier says")
     say(f"  performance: {findings.performance} ({findings.rows_per_s:,} rows/s)")
     for what, grade in (("quality", findings.quality), ("security", findings.security)):
         say(f"  {what}: {grade.grade}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import queue
@@ -12,15 +13,18 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, Final, Protocol, TextIO
+from typing import IO, Any, Final, Protocol, TextIO, cast
 
 from dataflare.conformance.host_service import HostService
 
 __all__ = ["AdapterFailed", "CommandHost", "HostConnection", "LocalHost", "NoAnswer", "serve"]
 
 _MAX_LINE: Final = 64 * 2**20
+_MOST_SILENCES: Final = 3
+"""After how many requests without an answer, one after the other, an adapter is not asked again."""
 _MOST_WAITING: Final = 16
 """How many unexpected lines may wait: a host that writes more is ended."""
+_BUFFER: Final = 2**16
 _LEAST_S: Final = 1.0
 """What a command that closed its output has to end, whatever is left of its time."""
 _END: Final = object()
@@ -79,9 +83,12 @@ class CommandHost:
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._asked = 0
+        self._silences = 0
 
     def ask(self, request: Mapping[str, Any], *, within_s: float) -> dict[str, Any]:
         """Send a line, and wait for one."""
+        if self._silences >= _MOST_SILENCES:
+            raise AdapterFailed(f"it did not answer {self._silences} times in a row, and is not asked again")
         process = self._started()
         self._asked += 1
         until_s = time.monotonic() + within_s
@@ -92,11 +99,18 @@ class CommandHost:
             self.close()
             raise NoAnswer(f"the adapter has ended: {error}") from error
         except queue.Empty:
+            self._silences += 1
             self.close()
             raise NoAnswer(f"no answer came within {within_s:g} s") from None
         if line is _END:
             raise NoAnswer(f"the adapter ended with code {self._ended(process, until_s)}")
-        return self._answer(line)
+        try:
+            answer = self._answer(line)
+        except AdapterFailed:
+            self.close()  # what it writes next may be an answer to an earlier request
+            raise
+        self._silences = 0
+        return answer
 
     def close(self) -> None:
         """End the command."""
@@ -132,6 +146,8 @@ class CommandHost:
         return self._process
 
     def _answer(self, line: bytes) -> dict[str, Any]:
+        if len(line) > _MAX_LINE:
+            raise AdapterFailed(f"the answer is longer than {_MAX_LINE:,} bytes")
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -160,8 +176,9 @@ def _write(process: subprocess.Popen[bytes], data: bytes, until_s: float) -> Non
 
 
 def _read(stream: IO[bytes], lines: queue.SimpleQueue[Any]) -> None:
-    with stream:
-        while lines.qsize() < _MOST_WAITING and (line := stream.readline(_MAX_LINE)):
+    # Lines of the pipe itself would be read a byte at a time.
+    with io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER) as buffered:
+        while lines.qsize() < _MOST_WAITING and (line := buffered.readline(_MAX_LINE + 1)):
             lines.put(line)
     lines.put(_END)
 

@@ -57,13 +57,13 @@ class DutyRow:
 
     @property
     def verdict(self) -> str:
-        """`kept`, `broken`, `not tested` (every case was skipped) or `not run`."""
+        """`kept`, `broken`, `not tested` (every case was skipped, or the suite failed in one) or `not run`."""
         found = set(self.outcomes.values())
         if not found:
             return "not run"
-        if found & {Outcome.FAIL, Outcome.XFAIL, Outcome.ERROR}:
+        if found & {Outcome.FAIL, Outcome.XFAIL}:
             return "broken"
-        return "not tested" if found == {Outcome.SKIP} else "kept"
+        return "not tested" if Outcome.ERROR in found or found == {Outcome.SKIP} else "kept"
 
 
 def verdict_of(result: SuiteResult, *, passed: bool) -> str:

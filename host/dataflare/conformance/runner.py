@@ -31,7 +31,7 @@ from dataflare.conformance.values import TooLarge
 
 __all__ = ["CaseResult", "Expectation", "Outcome", "SuiteResult", "run_case", "run_suite"]
 
-_RESET_S: Final = 60.0
+_RESET_S: Final = 30.0
 
 
 class Outcome(Enum):

@@ -141,7 +141,10 @@ def load(bench: HostBench, arguments: dict[str, Any]) -> None:
     answer = bench.ask(request, arguments)
     _expect(arguments, answer, request)
     if "ok" in answer:
-        bench.plugins[arguments.get("as", "probe")] = answer["ok"]["plugin"]
+        number = answer["ok"].get("plugin") if isinstance(answer["ok"], dict) else None
+        if type(number) is not int:
+            raise NotConformant(f"the answer is {shown(answer)}, without a number `plugin`", given=shown(request))
+        bench.plugins[arguments.get("as", "probe")] = number
 
 
 @step("process")

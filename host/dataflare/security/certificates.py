@@ -104,8 +104,8 @@ class Grade(StrictModel):
 class Counts(StrictModel):
     """How many cases passed, and how many did not apply. With any other outcome, there is no certificate."""
 
-    PASS: Annotated[int, Field(ge=1)]
-    SKIP: Annotated[int, Field(ge=0)] = 0
+    PASS: Annotated[int, Field(ge=1, le=1_000_000)]
+    SKIP: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
 
 class Findings(StrictModel):
@@ -132,7 +132,7 @@ class Findings(StrictModel):
     manifest: Digest | None
     results: Digest
     counts: Counts
-    rows_per_s: Annotated[int, Field(ge=0)]
+    rows_per_s: Annotated[int, Field(ge=0, le=10**15)]
     performance: Letter
     capabilities: Annotated[tuple[_Line, ...], Field(strict=False, max_length=100)]
     quality: Grade
@@ -143,6 +143,9 @@ class Findings(StrictModel):
     def _keep_the_profile(self) -> Self:
         if self.profile == "certified" and self.counts.SKIP:
             raise ValueError("the profile `certified` allows no case to be skipped")
+        best = "C" if self.profile == "core" else "B" if self.counts.SKIP else "A"
+        if not best <= self.quality.grade <= "C":
+            raise ValueError(f"such results have no quality of {self.quality.grade}")
         return self
 
 
@@ -151,7 +154,7 @@ class _Digests(StrictModel):
 
 
 class _Subject(StrictModel):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
     digest: _Digests
 
 
@@ -305,9 +308,10 @@ def _is_revoked(key_id: str, revoked: Mapping[str, str]) -> bool:
 
 
 def _check_component(found: Certificate, component: bytes, name: str) -> None:
+    manifest = manifests.manifest_digest(component, name=name)  # which names a component that is damaged
     for what, certified, actual in (
         ("component", found.component, manifests.component_digest(component)),
-        ("manifest", found.findings.manifest, manifests.manifest_digest(component, name=name)),
+        ("manifest", found.findings.manifest, manifest),
     ):
         if certified != actual:
             raise CertificateMismatch(

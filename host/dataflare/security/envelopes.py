@@ -64,17 +64,28 @@ def parse_envelope(data: bytes, statement: type[_Model], *, payload_type: str) -
     json.loads(data, object_pairs_hook=manifests.unique_keys)
     if file.payloadType != payload_type:
         raise ValueError(f"it signs {file.payloadType[:80]!r}, not {payload_type!r}")
-    payload = base64.b64decode(file.payload.encode("ascii"), validate=True)
+    payload = _decoded(file.payload, "payload")
     found = statement.model_validate_json(payload)
     json.loads(payload, object_pairs_hook=manifests.unique_keys)
     signatures: dict[str, Signature] = {}
     for entry in file.signatures:
         if entry.keyid in signatures:
             raise ValueError(f"the key {entry.keyid} is there twice")
-        raw = base64.b64decode(entry.sig.encode("ascii"), validate=True)
+        raw = _decoded(entry.sig, "signature")
         carried = {} if entry.key is None else {"key": entry.key}
         signatures[entry.keyid] = Signature(entry.keyid, raw.hex(), carried)
     return found, Envelope(payload, payload_type, signatures)
+
+
+def _decoded(text: str, what: str) -> bytes:
+    """Decode Base64. One text is valid for the same bytes, so that an envelope cannot be written in other ways."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(f"the {what} is not Base64") from error
+    if base64.b64encode(raw).decode() != text:
+        raise ValueError(f"the {what} is Base64 with padding or bits that do not belong there")
+    return raw
 
 
 def problem_of(error: ValueError | RecursionError) -> str:

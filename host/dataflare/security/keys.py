@@ -55,8 +55,10 @@ class PublicKey:
             if _is_weak(raw):
                 raise ValueError
         except (ValueError, binascii.Error) as error:
+            # A private key that was given by mistake must not be shown.
+            what = "a private key" if "PRIVATE" in text else repr(text[:80])
             raise ConfigError(
-                f"{text[:80]!r} is not a public key", hint="it is ed25519: and 44 letters of Base64, as in a .pub file"
+                f"{what} is not a public key", hint="it is ed25519: and 44 letters of Base64, as in a .pub file"
             ) from error
         return cls(raw)
 
@@ -71,7 +73,8 @@ class PublicKey:
         try:
             return cls.parse(data.decode("ascii", "replace"))
         except ConfigError as error:
-            raise ConfigError(error.message, where=str(path), hint=error.hint) from error
+            # Whatever is in the file: it may be a secret.
+            raise ConfigError("is not a public key", where=str(path), hint=error.hint) from error
 
     @property
     def id(self) -> str:

@@ -12,7 +12,7 @@ from dataflare.engine.reference.instance import ReferenceInstance, instantiate_r
 from dataflare.limits import Limits
 
 Host = Mapping[str, Mapping[str, Callable[..., Any]]]
-HOSTILE = Path(__file__).parent.parent / "hostile"
+HOSTILE = Path(__file__).parent / "hostile"
 
 
 @pytest.fixture(scope="session", params=["bridges", "flat"])
@@ -39,7 +39,7 @@ def instantiate(request: pytest.FixtureRequest, engine: Engine) -> Callable[...,
 
 @pytest.fixture(scope="session")
 def hostile() -> Callable[[str], bytes]:
-    """Reads a component of `tests/hostile` by its name."""
+    """Reads a component of `tests/engine/hostile` by its name."""
 
     def read(name: str) -> bytes:
         return bytes(wasmtime.wat2wasm((HOSTILE / f"{name}.wat").read_text()))

@@ -22,7 +22,7 @@ from dataflare.errors import ComponentError, NotAComponent, PluginFault, Unsuppo
 from dataflare.limits import Limits
 from wat_kit import API, HOST, component_text, echo
 
-HOSTILE = Path(__file__).parents[1] / "hostile"
+HOSTILE = Path(__file__).parent / "hostile"
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
 TEXT = component_text(
     {

@@ -1,14 +1,15 @@
-"""Attacks on the host by arrays without rows and without offsets, of which Arrow reads the first all the same."""
+"""Attacks on the host by what is not there and Arrow reads all the same: offsets of no rows, the object of a null."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from arena import Arena, Mutation, answers, attack
-from attacks_arrow import one, survives
+from attacks_arrow import method, one, refused, survives
 from dataflare.data.builders import concat
 from dataflare.data.guard.arrays import admit, build
 from dataflare.data.shapes import DataFailure
+from dataflare.wit_types.schemas import Field, Schema
 
 
 @attack("memory")
@@ -49,6 +50,18 @@ def lists_without_offsets_from_elsewhere(arena: Arena) -> None:
     survives(run)
 
 
+@attack("memory")
+def object_after_null(arena: Arena) -> None:
+    """Send lines of JSON of which the first is null: Arrow ends the process on the object after it."""
+
+    def run() -> None:
+        for text in (b'null\n{"a":1}\n', b'\n null {"a":1}', b'null\nnull\n{"a":{}}\n{"a":{}}'):
+            for schema in (None, Schema((Field("a", "int64", True, ()),), ())):
+                refused(method("from-json-lines", text, schema), "malformed")
+
+    survives(run)
+
+
 _ARRAYS = "dataflare.data.guard.arrays"
 MUTATIONS = [
     Mutation(
@@ -57,4 +70,5 @@ MUTATIONS = [
         ("compressed_offsets_of_no_bytes",),
     ),
     Mutation(f"{_ARRAYS}:_has_offsets", answers(True), ("lists_without_offsets_from_elsewhere",)),
+    Mutation("dataflare.data.json_blocks:_begins_with_object", answers(True), ("object_after_null",)),
 ]

@@ -235,11 +235,23 @@ def test_numbers_within_texts_are_not_looked_at():
     assert read(text).value.arrow.to_pylist() == [{"a": 1.5, "b": "18446744073709551616", "c": ":-0,"}]
 
 
-@pytest.mark.parametrize("text", ['{"a":[null,null]}\n', '{"a":{"b":null}}\n{"a":{"b":null}}\n', '{"a":[[null],[]]}'])
-def test_nulls_within_lists_and_objects_are_inferred(text):
-    arrow = read(text).value.arrow
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":[null,null]}',
+        '{"a":{"b":null}}\n{"a":{"b":null}}',
+        '{"a":[[null],[]]}',
+        '{"a":[null,1]}',
+        '{"a":[null,"2024-01-01"],"b":"2024-01-01"}',
+        '{"a":[null,null,{"b":[null,true]}]}',
+        '{"a":[null,[null,[1.5]]]}\n{"a":null}\n{"a":[]}',
+    ],
+)
+@pytest.mark.parametrize("before", ["", '{"c":1}\n' * 10_000], ids=["short", "long"])
+def test_nulls_within_lists_and_objects_are_inferred(text, before):
+    arrow = read(before + text).value.arrow.slice(before.count("\n")).select(["a"])
     arrow.validate(full=True)
-    assert arrow.to_pylist() == [json.loads(line) for line in text.split()]
+    assert arrow.to_pylist() == [{"a": json.loads(line)["a"]} for line in text.split()]
 
 
 def test_keys_that_the_schema_does_not_name_are_dropped():
@@ -281,6 +293,12 @@ INT8 = Schema((Field("a", "int8", True, ()),), ())
         ('{"a":1}\n{"a":1}{"a":2}\n', None, 2),
         ('{"a":1}\n{"a":\n1}\n', None, 2),
         ('{"a":1}\n[1]\n', None, 2),
+        ('null\n{"a":1}\n', None, 1),
+        ('{"b":"Inf, -NaN"}\n{"a":Inf}\n', None, 2),
+        ('{"a":[-NaN]}\n', INT8, 1),
+        (' null {"a":1}\n', INT8, 1),
+        ('{"a":1}\n\nnull\n{"a":1}\n', INT8, 3),
+        ('{"a":1}\n{"a":1} null\n{"a":1}\n', None, 2),
         ('{"a":1', None, 1),
         ('{"a":1}\n{"a":"' + "\\" * 3 + '"}\n{"a":', None, 2),
         ("1\n", None, 1),
@@ -353,6 +371,7 @@ def test_a_long_text_that_does_not_fit_says_in_which_line():
 LONG_LINES = (
     *([f'{{"a":{number}}}' for number in range(60)], ['{"a":1}'] * 40 + ['{"a":1.5}'] * 40),
     *(['{"a":null}'] * 40 + ['{"b":"x"}'] * 40, ['{"a":[]}'] * 40 + ['{"a":[null]}'] * 40 + ['{"a":[1]}'] * 40),
+    *(['{"a":1}'] * 40 + ["null", '{"a":1}'] * 40, ['{"a":[null,"x"]}', '{"a":["y",null,"z"]}'] * 40),
     *(['{"a":[null]}'] * 40, ["{}"] * 40, ["{}"] * 40 + ['{"a":{"x":1}}'] * 40 + ['{"a":{"y":[true]}}'] * 40),
     *(['{"t":"2024-01-01T00:00:00Z"}'] * 40, ['{"t":"2024-01-01T00:00:00Z"}'] * 40 + ['{"t":"x"}'] * 40),
     *(["", '{"a":1}', " "] * 30, [""] * 300 + ['{"a":1}'], ['{"a":99999999999999999999}'] * 40 + ['{"a":1}'] * 40),

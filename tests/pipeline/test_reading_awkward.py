@@ -239,7 +239,10 @@ def test_broken_json_has_a_remedy(fill, text):
     ("value", "place", "hint"),
     [
         *((value, f": {value}", "JSON numbers have no") for value in ("01", "+1", ".5", "1.", "0x10", "1_000")),
-        *((value, f": {value}", "JSON has null, true and false") for value in ("None", "True", "nan", "-inf")),
+        *(
+            (value, f": {value}", "JSON has null, true and false")
+            for value in ("None", "True", "nan", "-inf", "Inf", "-NaN")
+        ),
         ("'x'", ": 'x'", "JSON has names and texts in double quotes"),
         ("x", ": x", "JSON has names and texts in double quotes"),
         ("1,", "", "each line has one JSON object"),

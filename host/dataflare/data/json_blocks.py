@@ -51,7 +51,8 @@ def infer_rows(lines: bytes) -> pa.RecordBatch | pa.Schema:
     """Read objects with types inferred from the text; texts like times stay texts if the first lines show them.
 
     Returns:
-        The rows. For a long text whose parts have different types: only a schema that fits them all.
+        The rows. Only a schema that fits them all for a long text whose parts have different types, and where Arrow's
+        reader makes invalid arrays, as of the first list of a column if it begins with null.
 
     Raises:
         The same errors as `read_rows`.
@@ -62,14 +63,14 @@ def infer_rows(lines: bytes) -> pa.RecordBatch | pa.Schema:
     try:
         seen = _read(head, None, "infer").schema if head else pa.schema([])
     except pa.ArrowException:
-        return _read(lines, None, "infer")
+        seen = pa.schema([])
     texts = [as_text(field) for field in seen if types.is_timestamp(field.type)]
-    if not texts:
-        return _read(lines, None, "infer")
-    batch = _read(lines, pa.schema(texts), "infer")
+    batch = _read(lines, pa.schema(texts) if texts else None, "infer")
+    if not _is_valid(batch):
+        return pa.schema([as_text(field) for field in batch.schema])
     # The reader puts columns of the given schema first; restore the order of first appearance.
     later = [name for name in batch.schema.names if name not in seen.names]
-    return batch.select([*seen.names, *later])
+    return batch.select([*seen.names, *later]) if texts else batch
 
 
 def first_lines(lines: bytes) -> bytes:
@@ -114,6 +115,14 @@ def _text_type(data_type: pa.DataType) -> pa.DataType:
     return data_type
 
 
+def _is_valid(batch: pa.RecordBatch) -> bool:
+    try:
+        batch.validate()
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def _is_long(lines: bytes) -> bool:
     return len(lines) > _PART_BYTES and current().deadline_s != math.inf
 
@@ -131,7 +140,7 @@ def _infer_parts(lines: bytes) -> pa.RecordBatch | pa.Schema:
             raise pa.ArrowInvalid(str(error)) from error
         rows += batch.num_rows
         batches.append(batch)
-    alike = all(batch.schema.equals(known) for batch in batches)
+    alike = all(batch.schema.equals(known) and _is_valid(batch) for batch in batches)
     return _joined(batches) if alike and not any(holds_nested_null(field.type) for field in known) else known
 
 
@@ -165,6 +174,8 @@ def _read_part(part: bytes, schema: pa.Schema | None, extra: str, rows: int) -> 
 
 
 def _read(lines: bytes, schema: pa.Schema | None, extra: str) -> pa.RecordBatch:
+    if not _begins_with_object(lines):
+        raise pa.ArrowInvalid("not a JSON object")
     table = arrow_json.read_json(
         pa.BufferReader(lines),
         read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
@@ -175,6 +186,11 @@ def _read(lines: bytes, schema: pa.Schema | None, extra: str) -> pa.RecordBatch:
     if table.num_columns == 0:
         return empty_batch(table.num_rows)
     return table.combine_chunks().to_batches()[0]
+
+
+def _begins_with_object(lines: bytes) -> bool:
+    """Whether Arrow can read a text: it takes `null` for a row, and ends the process on an object after it."""
+    return lines.startswith(b"{") or lines.lstrip().startswith(b"{")
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -15,10 +15,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-__all__ = ["quoted_words", "without_quotes"]
+__all__ = ["other_word", "quoted_words", "without_quotes"]
 
 _WORDS = {b'"NaN"': b"NaN", b'"Infinity"': b"Infinity", b'"-Infinity"': b"-Infinity"}
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
+
+_OTHER = re.compile(rb"Inf\b|-NaN\b")
+_OTHER_OR_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Inf\b|-NaN\b')
+
+
+def other_word(lines: bytes) -> tuple[int, str] | None:
+    """Find the first number that only Arrow reads, and no other reader of JSON here: `Inf`, `-Inf` or `-NaN`.
+
+    Returns:
+        Its line and itself.
+    """
+    if _OTHER.search(lines) is None:
+        return None
+    found = (match for match in _OTHER_OR_TEXT.finditer(lines) if not match.group().startswith(b'"'))
+    return next(((lines.count(b"\n", 0, match.start()) + 1, match.group().decode()) for match in found), None)
 
 
 def quoted_words(texts: pa.Array) -> pa.Array:

@@ -36,7 +36,7 @@ from dataflare.data.json_blocks import (
     read_like,
     read_rows,
 )
-from dataflare.data.json_floats import without_quotes
+from dataflare.data.json_floats import other_word, without_quotes
 from dataflare.data.json_keys import check_keys
 from dataflare.data.json_numbers import with_exact_numbers
 from dataflare.data.shapes import malformed, too_large, wrong_type
@@ -47,6 +47,7 @@ __all__ = ["decode_json_lines"]
 _MAX_TEXT_BYTES = 2**31 - 2
 _BYTES_AT_ONCE = 2**17  # of text that is scanned at a time: intermediate results stay in the cache
 _NO_OBJECT = re.compile(rb"^[ \t\r\v\f]*[^ \t\r\v\f\n{]", re.MULTILINE)
+_NULL_AFTER = re.compile(rb"\}[ \t\r\v\f]*null\b")
 _FIRST_DAY = "1970-01-01T"
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
 
@@ -83,6 +84,8 @@ def decode_json_lines(
         schema = with_exact_numbers(lines, inferred)
         return batch if schema is inferred else decode_json_lines(lines, schema, max_bytes)
     starts = _object_lines(lines)
+    if other := other_word(lines):
+        raise malformed(f"line {other[0]}: {other[1]} is not a number in JSON")
     if schema is None and (found := _read_like_first_lines(lines, len(starts), max_bytes)) is not None:
         return found
     wire = None if schema is None else pa.schema([pa.field(f.name, _wire_type(f.type, f.name)) for f in schema])
@@ -98,7 +101,9 @@ def decode_json_lines(
     if isinstance(batch, pa.Schema):
         return decode_json_lines(lines, batch, max_bytes)
     if batch.num_rows != len(starts):  # Arrow reads `null` as a row of nulls
-        raise malformed(f"line {_other_line(lines)}: not a JSON object")
+        if other := _other_line(lines):
+            raise malformed(f"line {other}: not a JSON object")
+        raise malformed(f"line {_line_of(_NULL_AFTER.search(lines), lines)}: more than one value")
     if extra == "infer" and schema is not None:
         known = set(schema.names)
         more = [as_text(field) for field in batch.schema if field.name not in known]
@@ -276,7 +281,10 @@ def _located(
 
 def _other_line(lines: bytes) -> int:
     """Find the first line that is neither blank nor an object; 0 if there is none."""
-    found = _NO_OBJECT.search(lines)
+    return _line_of(_NO_OBJECT.search(lines), lines)
+
+
+def _line_of(found: re.Match[bytes] | None, lines: bytes) -> int:
     return 0 if found is None else lines.count(b"\n", 0, found.end()) + 1
 
 

@@ -47,7 +47,7 @@ _END_OF_WORD = re.compile(r'[^\s,:\[\]{}"]*$')
 _NO_JSON = {
     r"(?!-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$)[-+]?[0-9.]": "JSON numbers have no leading zeros, plus "
     "signs or underscores, and digits before and after the point: correct it, or write a text, in double quotes",
-    r"(?i)(?:none|undefined|nan|true|false|null|[-+]?inf)\b": "JSON has null, true and false; NaN, Infinity and "
+    r"(?i)(?:none|undefined|true|false|null|[-+]?(?:nan|inf))\b": "JSON has null, true and false; NaN, Infinity and "
     "-Infinity are read too",
     r"['`]|[^\W\d]": "JSON has names and texts in double quotes",
 }

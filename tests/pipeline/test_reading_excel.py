@@ -109,7 +109,7 @@ def test_header_rows_before_it_and_empty_rows(tmp_path):
         ([["a"], ["#N/A"]], ":2: cell A2 is the error #N/A"),
         ([["a"], ["=1+1"]], ":2: the formula in cell A2 has no stored value"),
         ([["a", "a"], [1, 2]], ":1: two columns are named 'a'"),
-        ([["a", None, "b"]], ":1: column 2 has no name"),
+        ([["a", None, "b"], [1, None, 2], [None, 3]], ":3: cell B3 has a value, and its column has no name"),
         ([["a"], [1, 2]], ":2: the row has 2 cells"),
         ([], "the sheet is empty"),
     ],
@@ -120,6 +120,35 @@ def test_what_would_be_lost_is_refused_with_its_row(tmp_path, rows, what):
         read("excel", path)
     assert what in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_columns_without_a_name_and_a_value_are_left_out(tmp_path):
+    path = workbook(tmp_path / "in.xlsx", [None, "a", None, "b"], [None, 1, None, 2], [None, 3], [None, None, None, 4])
+    assert read("excel", path).to_pydict() == {"a": [1, 3, None], "b": [2, None, 4]}
+    path = workbook(tmp_path / "one.xlsx", [None, "a"], [None, 1], [], [None, 3])
+    assert read("excel", path).to_pydict() == {"a": [1, None, 3]}
+
+
+def test_a_formula_may_give_an_empty_text(tmp_path):
+    path = workbook(tmp_path / "plain.xlsx", ["k", "a"], [1, 123456], [2, "x"])
+    with zipfile.ZipFile(path) as plain, zipfile.ZipFile(tmp_path / "in.xlsx", "w") as archive:
+        for name in plain.namelist():
+            content = plain.read(name).replace(b't="n"><v>123456<', b't="str"><f>IF(TRUE,"")</f><v><')
+            archive.writestr(name, content)
+    assert read("excel", tmp_path / "in.xlsx")["a"].to_pylist() == ["", "x"]
+
+
+@pytest.mark.parametrize("errors", ["fail", "null"])
+def test_a_date_beyond_the_calendar_is_not_one_of_the_errors_of_cells(tmp_path, errors):
+    path = tmp_path / "in.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["a"])
+    book.active.append([2958466])
+    book.active["A2"].number_format = "yyyy-mm-dd"
+    book.save(path)
+    with pytest.raises(DataError, match="'2958466' is shown as a date, and is beyond the year 9999") as caught:
+        read("excel", path, errors=errors)
+    assert caught.value.line == 2
 
 
 def test_types_that_are_given_are_held_to(tmp_path):

@@ -57,6 +57,12 @@ def test_members_of_a_compressed_file_are_one_text(fill, kind):
     assert read("csv", fill(PACK[kind](data[:9]) + PACK[kind](data[9:]))).to_pydict() == ROWS
 
 
+@pytest.mark.parametrize("first", [0x50, 0x5F])
+def test_frames_of_zstd_that_are_skipped_may_come_first(fill, first):
+    frame = bytes([first]) + b"\x2a\x4d\x18" + b"\x04\0\0\0" + b"none"
+    assert read("csv", fill(frame + zstd(TEXT["csv"]) + frame)).to_pydict() == ROWS
+
+
 @pytest.mark.parametrize("kind", PACK)
 @pytest.mark.parametrize("second", [False, True])
 def test_a_compressed_file_that_is_cut_off_anywhere_is_an_error(fill, kind, second):

@@ -84,8 +84,8 @@ def decode_json_lines(
         schema = with_exact_numbers(lines, inferred)
         return batch if schema is inferred else decode_json_lines(lines, schema, max_bytes)
     starts = _object_lines(lines)
-    if other := other_word(lines):
-        raise malformed(f"line {other[0]}: {other[1]} is not a number in JSON")
+    if word := other_word(lines):
+        raise malformed(f"line {word[0]}: {word[1]} is not a number in JSON")
     if schema is None and (found := _read_like_first_lines(lines, len(starts), max_bytes)) is not None:
         return found
     wire = None if schema is None else pa.schema([pa.field(f.name, _wire_type(f.type, f.name)) for f in schema])

@@ -21,7 +21,8 @@ Compression: TypeAlias = Literal["auto", "none", "gzip", "zstd", "bz2", "xz"]
 
 _MAGIC = {
     "gzip": (b"\x1f\x8b",),
-    "zstd": (b"\x28\xb5\x2f\xfd",),
+    # The others begin frames that are skipped, as parallel writers of zstd put them first.
+    "zstd": (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + number]) + b"\x2a\x4d\x18" for number in range(16))),
     "xz": (b"\xfd7zXZ\x00",),
     # A text may begin with `BZh9`, but not continue with the digits of pi, or with those of the end of an empty file.
     "bz2": tuple(

@@ -53,6 +53,11 @@ def checked_parser() -> Any:
             if text and kind == "s" and int(text) >= (count := len(self.shared_strings)):
                 raise DataError(f"a cell has text {text}, and there are {count}", line=line, hint=SAVE_AGAIN)
             cell = super().parse_cell(element)
+            if kind == "n" and cell["data_type"] == "e":  # what openpyxl makes of a date that it cannot read
+                what = f"{text[:_SHOWN]!r} is shown as a date, and is beyond the year 9999"
+                raise DataError(what, line=line, hint="correct it in Excel")
+            if kind == "str" and cell["value"] is None and _has_value(element):  # a formula that gives an empty text
+                cell["value"] = ""
             is_day = kind == "n" and cell["data_type"] == "d" and cell["style_id"] not in self.timedelta_formats
             if is_day and self.epoch == WINDOWS_EPOCH and 60 <= float(text) < 61:
                 hint = "the calendar does not have this day: correct it in Excel"
@@ -60,6 +65,10 @@ def checked_parser() -> Any:
             return cell
 
     return Parser
+
+
+def _has_value(element: Any) -> bool:
+    return any(each.tag.endswith("}v") for each in element)
 
 
 def _text(element: Any, kind: str, line: int) -> str:

@@ -32,6 +32,7 @@ _FORMULA: Final = re.compile(rb"[<:]\0?f[\0\s/>]")  # with any prefix, in any en
 _FORMULA_BYTES: Final = 4
 _NO_MEMORY: Final = expat.errors.codes[expat.errors.XML_ERROR_NO_MEMORY]
 _OLD_WORKBOOK: Final = b"\xd0\xcf\x11\xe0"
+_NAME_IT: Final = "name it; or skip_rows: N where the header is further down, header: false where there is none"
 _MOST_BATCH: Final = 64 * 2**20
 """About how many bytes a batch may take, and the Python objects that it is made from."""
 _CELL_BYTES: Final = 32
@@ -205,7 +206,8 @@ class _Sheet:
                 continue
             if not names:
                 names, blank = self._names(values, number), 0
-                yield names
+                kept = [place for place, name in enumerate(names) if name]
+                yield [name for name in names if name]
                 if self._request["header"]:
                     continue
             if len(values) > len(names):
@@ -214,10 +216,14 @@ class _Sheet:
                     "is the header another row? skip_rows: N leaves out N rows before it; else give each column a name"
                 )
                 raise DataError(what, line=number, hint=hint)
+            for place, (name, value) in enumerate(zip(names, values, strict=False), start=1):
+                if not name and value is not None:
+                    what = f"cell {_place(place, number)} has a value, and its column has no name in the header"
+                    raise DataError(what, line=number, hint=_NAME_IT)
             # In a sheet of one column, an empty row between others is a null.
-            yield from ((number - blank + n, [None]) for n in range(blank if len(names) == 1 else 0))
+            yield from ((number - blank + n, [None]) for n in range(blank if len(kept) == 1 else 0))
             blank = 0
-            yield number, values
+            yield number, [values[place] for place in kept if place < len(values)]
         if not names:
             raise DataError("the sheet is empty: there is no header", hint="is it the right sheet?")
 
@@ -225,11 +231,7 @@ class _Sheet:
         if not self._request["header"]:
             return [f"column_{n}" for n in range(1, len(values) + 1)]
         names = ["" if value is None else _text(value) for value in values]
-        if "" in names:
-            what = f"column {names.index('') + 1} has no name in the header"
-            hint = "name it; or skip_rows: N where the header is further down, header: false where there is none"
-            raise DataError(what, line=number, hint=hint)
-        if (twice := first_repeated(names)) is not None:
+        if (twice := first_repeated([name for name in names if name])) is not None:
             what = f"two columns are named {twice!r}"
             raise DataError(what, line=number, hint="rename one, or give `header: false`")
         return names
@@ -341,9 +343,13 @@ def _rows_of(sheet: Any) -> Iterator[tuple[int, dict[int, _Cell]]]:
 
 
 def _coordinate(cell: _Cell) -> str:
+    return _place(cell["column"], cell["row"])
+
+
+def _place(column: int, row: int) -> str:
     from openpyxl.utils import get_column_letter
 
-    return f"{get_column_letter(cell['column'])}{cell['row']}"
+    return f"{get_column_letter(column)}{row}"
 
 
 def _has_formula(file: Any) -> bool:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from itertools import islice
@@ -24,6 +23,7 @@ from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, Self, T
 
 import pyarrow as pa
 
+from dataflare.call_threads import CallThreads
 from dataflare.cancellation import Cancellation
 from dataflare.errors import ValueTypeError
 from dataflare.pipeline.runner import run
@@ -63,7 +63,7 @@ async def _in_thread(
     work: Callable[[], R],
     undo: Callable[[R], object] = lambda _: None,
     *,
-    threads: ThreadPoolExecutor | None = None,
+    threads: CallThreads | None = None,
 ) -> R:
     """Do work in a thread; when the task is cancelled, end it, and wait until it has ended.
 
@@ -73,15 +73,20 @@ async def _in_thread(
         threads: Which threads do it; `None` makes one.
     """
     cancellation = Cancellation()
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
 
     def body() -> R:
         with cancellation:
             cancellation.check()
             return work()
 
-    pool = threads or ThreadPoolExecutor(1, thread_name_prefix="dataflare-async")
-    future: Future[R] = pool.submit(copy_context().run, body)
-    done = asyncio.wrap_future(future)
+    def tell() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_finish, done)
+
+    pool = threads or CallThreads(1, "dataflare-async")
+    call = pool.submit(functools.partial(copy_context().run, body), tell)
     cancelled: asyncio.CancelledError | None = None
     try:
         while not done.done():
@@ -89,28 +94,26 @@ async def _in_thread(
                 await asyncio.wait((done,), timeout=None if cancelled is None else _AGAIN_S)
             except asyncio.CancelledError as error:
                 cancelled = cancelled or error
-                if future.cancel():  # it had not begun
+                if call.withdraw():  # it had not begun
                     break
             if cancelled is not None:
                 cancellation.request()
     except BaseException:  # such as `GeneratorExit`, where no loop runs any more that could wait
         cancellation.request()
-        with suppress(RuntimeError):  # the loop is closed
-            done.cancel()
-        future.add_done_callback(lambda ended: _undo(ended, undo))
+        call.abandon(undo)
         raise
     finally:
         if threads is None:
-            pool.shutdown(wait=future.done())
+            pool.close(wait=done.done())
     if cancelled is None:
-        return done.result()
-    _undo(future, undo)
-    raise cancelled from (None if done.cancelled() or future.cancelled() else done.exception())
+        return call.result()
+    call.abandon(undo)
+    raise cancelled from call.error
 
 
-def _undo(future: Future[R], undo: Callable[[R], object]) -> None:
-    if not future.cancelled() and future.exception() is None:
-        undo(future.result())
+def _finish(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 class AsyncPlugin(Generic[S]):
@@ -126,7 +129,7 @@ class AsyncPlugin(Generic[S]):
     def __init__(self, blocking: S) -> None:
         self.blocking: Final = blocking
         """The plugin itself: its name, limits, statistics, and the same calls for threads."""
-        self._threads = ThreadPoolExecutor(blocking.most_calls, thread_name_prefix=f"dataflare-{blocking.name}")
+        self._threads = CallThreads(blocking.most_calls, f"dataflare-{blocking.name}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.blocking!r}>"
@@ -162,7 +165,7 @@ class AsyncPlugin(Generic[S]):
         try:
             self.blocking.close()
         finally:
-            self._threads.shutdown()
+            self._threads.close()
 
     def _call(self, work: Callable[[], R], *, is_step: bool = False) -> Coroutine[Any, Any, R]:
         """Do work with the plugin.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +14,14 @@ from typing import Any
 
 import wasmtime
 
-from arena import Arena, Mutation, answers, attack
+from arena import Arena, Mutation, answers, attack, bystander
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import Instance
 from dataflare.engine.native.timer import Timer
 from dataflare.errors import CallCancelled, CallTimeout, GuestPanic, UnsupportedComponent, UsageError
 from dataflare.limits import Limits
 from dataflare.runtime.pool import InstancePool, Lease, PoolExhausted, PoolSettings
+from plugin_wat import hostile
 from untraced import untraced
 
 
@@ -88,6 +91,40 @@ def calls_nested_until_the_stack_ends(arena: Arena) -> None:
     nested(5)
     arena.raises(UsageError, lambda: nested(15), says="called within 10 calls")
     assert _instance(arena.engine, binary).call("", "run") is None
+
+
+@attack("limits")
+def load_and_close_deep_in_a_recursion(arena: Arena) -> None:
+    """Have components read and plugins closed just below the recursion limit, where they are lost halfway."""
+
+    def at(depth: int, call: Callable[[], object]) -> object:
+        return at(depth - 1, call) if depth else call()
+
+    host = arena.host()
+    arena.load(bystander().binary, host, name="first").close()
+    held, free = len(os.listdir("/proc/self/fd")), _depth_left()
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None  # within a destructor, nothing comes of the limit
+    arena.at_close(lambda: setattr(sys, "unraisablehook", before))
+    for left in range(1, 150, 2):
+        unseen = hostile({"nothing": f"(drop (i32.const {left}))"}).binary
+        plugin = arena.load(bystander().binary, host, name=f"p{left}")
+        for call in (lambda: arena.engine.shape(unseen, name="unseen"), plugin.close):  # noqa: B023  # called at once
+            try:
+                at(free - left, call)
+            except RecursionError:
+                continue
+            except Exception as error:
+                raise AssertionError(f"{left} levels below the limit: {error!r}") from error
+        plugin.close()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= held, "closed plugins keep files"
+
+
+def _depth_left() -> int:
+    depth, frame = 0, sys._getframe()
+    while frame.f_back is not None:
+        depth, frame = depth + 1, frame.f_back
+    return sys.getrecursionlimit() - depth
 
 
 @attack("limits")
@@ -212,6 +249,7 @@ MUTATIONS = [
     Mutation("dataflare.engine.native.timer:_MAIN_LOOKS_S", 3600.0, ("loop_that_swallows_signals",)),
     Mutation("dataflare.engine.instance:Instance.interrupt", answers(None), ("loop_past_the_hosts_interrupt",)),
     Mutation("dataflare.engine.instance:_MAX_NESTING", 1000, ("calls_nested_until_the_stack_ends",)),
+    Mutation("dataflare.headroom:_descend", answers(None), ("load_and_close_deep_in_a_recursion",)),
     Mutation("dataflare.engine.native.timer:_run", _fragile, ("watch_that_is_killed",)),
     Mutation("dataflare.engine.native.timer:Timer._after_fork", answers(None), ("watch_that_a_fork_left_behind",)),
     Mutation(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import threading
+from typing import Any
 
 from arena import Arena, Mutation, answers, attack
 from dataflare.aio import AsyncProcessor
@@ -36,6 +39,41 @@ def loop_on_after_the_task_was_cancelled(arena: Arena) -> None:
     assert isinstance(cause, Cancelled), f"it ran until {cause!r}"
 
 
+@attack("limits")
+def threads_of_tasks_that_are_ended(arena: Arena) -> None:
+    """Have exceptions come in the threads in which tasks call a plugin: later calls find none, and wait without end."""
+    plugin = arena.load(hostile({"nothing": ""}).binary)
+    processor = AsyncProcessor(plugin)
+
+    async def main() -> None:
+        for _ in range(5):
+            for each in threading.enumerate():
+                if each.name.startswith("dataflare-plugin"):
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(each.ident or 0), ctypes.py_object(MemoryError)
+                    )
+            calls = [asyncio.create_task(processor.process("a")) for _ in range(8)]
+            _, waiting = await asyncio.wait(calls, timeout=arena.patience_s)
+            assert not waiting, "calls wait that no thread makes"
+            # The exception may have come within a call, which ends by it.
+            assert {type(each.exception()) for each in calls} <= {type(None), MemoryError}
+        assert await processor.process("a") is None
+        await processor.close()
+
+    try:
+        asyncio.run(main())
+    finally:
+        processor._threads.close(wait=False)
+
+
+def _fragile(shared: Any) -> None:
+    while (call := shared.orders.get()) is not None:
+        if call.claim(shared):
+            call.proceed(None)
+        shared.calls.pop(call, None)
+
+
 MUTATIONS = [
     Mutation("dataflare.cancellation:Cancellation.check", answers(None), ("loop_on_after_the_task_was_cancelled",)),
+    Mutation("dataflare.call_threads:_serve", _fragile, ("threads_of_tasks_that_are_ended",)),
 ]

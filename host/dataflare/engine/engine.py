@@ -31,6 +31,7 @@ from dataflare.engine.instance import remaining_s
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.reflection import error_of, not_carried, reflect
 from dataflare.errors import ConfigError, NotAComponent, UnsupportedComponent, UsageError
+from dataflare.headroom import require_headroom
 from dataflare.interruptible import interruptible
 
 __all__ = ["Engine", "OpenComponent"]
@@ -116,6 +117,7 @@ class Engine:
             NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
+        require_headroom()
         check_header(binary, name)
         identity, _ = _digests(binary)
         return self._shape(binary, identity, name, frozenset())
@@ -187,6 +189,7 @@ class Engine:
             NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has something that the engine cannot carry.
         """
+        require_headroom()
         source = file or name
         check_header(binary, source)
         profile = self._profile(fuel, timed)

@@ -15,6 +15,7 @@ from dataflare.data.batches import Batch
 from dataflare.data.schemas import SchemaError, from_wit, to_wit
 from dataflare.errors import DataflareError, OutputLimitExceeded, ProtocolFault, UsageError, ValueTypeError
 from dataflare.grants import DatasetGrants, Grants
+from dataflare.headroom import require_headroom
 from dataflare.limits import Limits
 from dataflare.locks import Lock
 from dataflare.runtime.capabilities import Capabilities
@@ -220,7 +221,11 @@ class Plugin:
         """Shut down all instances and release all resources; idempotent.
 
         Waits for calls that run in other threads. Errors in a shutdown are logged, not raised.
+
+        Raises:
+            RecursionError: The caller is nested too deeply; nothing was closed.
         """
+        require_headroom()
         with self._lock:
             if self._closed:
                 return

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 
 from typer.testing import CliRunner
 
-from arena import Arena, Mutation, answers, attack
+from arena import Arena, Mutation, answers, attack, probe
 from attacks_connectors import Place
 from attacks_outputs import write
 from dataflare.cli.app import app
 from dataflare.cli.exit_codes import EXIT_DENIED
 from dataflare.errors import PermissionDenied
+from dataflare.grants import DirectoryGrant, Grants
 from dataflare.pipeline.check import check_pipeline
 from dataflare.pipeline.reading import inputs
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import load_specification
+from dataflare.pipeline.state_file import StateFile
+from plugin_wat import RESULT
 
 
 @attack("outputs")
@@ -71,15 +75,50 @@ def links_that_make_endless_paths(arena: Arena) -> None:
 
 @attack("outputs")
 def variables_of_the_next_run(arena: Arena) -> None:
-    """Write the file of variables that the operator gives to each run."""
+    """Write the file of variables that the operator gives to each run, the signing key, or the lock of the state."""
     place = Place(arena)
-    variables = place.folder / "out" / "variables.env"
-    variables.write_text("DAY=1\n")
-    pipeline = place.pipeline(write="out/variables.env")
-    words = ["run", str(pipeline), "--policy", str(place.policy), "--env-file", str(variables)]
-    result = CliRunner().invoke(app, words)
-    assert variables.read_text() == "DAY=1\n"
-    assert result.exit_code == EXIT_DENIED, result.output
+    for name in ("variables.env", "release.key"):
+        (place.folder / "out" / name).write_text("DAY=1\n")
+    state = place.folder / "out" / "s"
+    for name in ("variables.env", "release.key", "s", "s.lock", "s-wal"):
+        pipeline = place.pipeline(write=f"out/{name}")
+        words = ["run", str(pipeline), "--policy", str(place.policy), "--state", str(state)]
+        words += ["--env-file", str(place.folder / "out" / "variables.env")]
+        result = CliRunner().invoke(app, words, env={"DATAFLARE_KEY": str(place.folder / "out" / "release.key")})
+        assert result.exit_code == EXIT_DENIED, f"{name}: {result.output}"
+    assert {(place.folder / "out" / name).read_text() for name in ("variables.env", "release.key")} == {"DAY=1\n"}
+
+
+@attack("outputs")
+def state_of_another_pipeline_as_an_output(arena: Arena) -> None:
+    """Write what another pipeline keeps between its runs, or its lock, so that it skips rows or runs twice at once."""
+    everywhere = {"version": 1, "connectors": {"grants": {"files": {"all": {"path": ".", "access": "write"}}}}}
+    place = Place(arena, everywhere)
+    states = place.folder / ".dataflare"
+    StateFile(states / "other.state", pipeline="other").close()
+    (place.folder / "link").symlink_to(".dataflare")
+    (place.folder / "up").symlink_to(".")
+    (states / "below").mkdir()
+    before = {each.name: each.stat().st_mtime_ns for each in states.iterdir()}
+    names = ("other.state", "other.state.lock", "new.jsonl", "below/new.jsonl", "new/new.jsonl")
+    ways = (".dataflare", "link", "up/.dataflare", "out/../.dataflare", f"/proc/self/root{states}")
+    for host in (place.host, arena.host(policy=None)):
+        admitted = host.admit_pipeline("copy", load_specification(place.pipeline()).identity)
+        for path in (states, *(place.folder / way / name for way in ways for name in names)):
+            arena.raises(
+                PermissionDenied,
+                functools.partial(admitted.files.check_output, path, connector="csv"),
+                says="folder of the states",
+            )
+        admitted.close()
+    place.is_refused("folder of the states", write=".dataflare/new/new.jsonl")
+    grants = Grants(files={"data": DirectoryGrant(path=place.folder, access="write")})
+    made = probe("files#create", f"(local.get $p) (local.get $n) (i32.const 1) (i32.const {RESULT})")
+    plugin = arena.load(made.binary, arena.host(), grants=grants)
+    for name in names[:4]:
+        arena.answers_with("denied", plugin, made, "files#create", f"data/.dataflare/{name}")
+    assert {each.name: each.stat().st_mtime_ns for each in states.iterdir()} == before
+    place.runs()
 
 
 class _Followed:
@@ -107,5 +146,6 @@ MUTATIONS = [
         lambda folder: map(_Followed, _entries(folder)),
         ("links_that_make_endless_paths",),
     ),
-    Mutation("dataflare.runtime.host:Host.protect", answers(None), ("variables_of_the_next_run",)),
+    Mutation("dataflare.cli.security_options:_own_files", answers({}), ("variables_of_the_next_run",)),
+    Mutation("dataflare.security.protected:STATES_FOLDER", ".none", ("state_of_another_pipeline_as_an_output",)),
 ]

@@ -120,7 +120,6 @@ def replay(
             quiet=quiet,
             state=state,
             keeps=keeps,
-            env_files=env_files or (),
             cache_dir=cache_dir,
             prepare=lambda: replaying(specification, node),
         )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -130,7 +129,6 @@ def command(
                 keeps=not no_state and not check and (state is not None or keeps_state(specification)),
                 full_refresh=full_refresh,
                 limits=limits,
-                env_files=env_files or (),
                 cache_dir=cache_dir,
                 reports=reports,
                 metrics=metrics,
@@ -159,7 +157,6 @@ def execute(
     keeps: bool,
     full_refresh: bool = False,
     limits: StopLimits | None = None,
-    env_files: Sequence[Path],
     cache_dir: Path | None,
     reports: ReportFiles | None = None,
     metrics: MemoryMetrics | None = None,
@@ -178,7 +175,6 @@ def execute(
         keeps: Whether there is a state.
         full_refresh: Whether sources begin at the beginning.
         limits: When they stop before their end.
-        env_files: Files of variables, which the run may not write.
         cache_dir: The cache's folder; `None` for the usual place.
         reports: Files that the report is written to as well; `None` for none.
         metrics: Where numbers of plugins and of the run go; `None` keeps them nowhere.
@@ -196,10 +192,6 @@ def execute(
             if kept is not None:
                 services = dataclasses.replace(services, state_store=kept.plugins)
             host = stack.enter_context(Host(cache_dir=compiled_folder(cache_dir), services=services, security=security))
-            if key := os.environ.get("DATAFLARE_KEY"):
-                host.protect(key, "a signing key")
-            for each in env_files:
-                host.protect(each, "a file of variables")
             for each in reports.paths:
                 host.protect(each, "the report of this run")
             if check:

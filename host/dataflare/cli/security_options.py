@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -115,7 +115,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             )
             passed = {name: value for name, value in given.items() if name not in added}
             if runs_plugins:
-                passed[_SECURITY] = Security(**{name: given[name] for name in guards})
+                passed[_SECURITY] = Security(**{name: given[name] for name in guards}, protected=_own_files(given))
             return function(**passed)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -127,6 +127,19 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
+
+
+def _own_files(given: Mapping[str, Any]) -> dict[str, str]:
+    """The files of the operator that no plugin and no connector of a command may write."""
+    from dataflare.security.protected import BESIDE_STATES
+
+    state, key = (given.get(name) or os.environ.get(f"DATAFLARE_{name.upper()}") or "" for name in ("state", "key"))
+    states = [f"{state}{each}" for each in ("", *BESIDE_STATES)] if state and "://" not in state else []
+    return {
+        **dict.fromkeys(states, "the state of this run"),
+        **({os.fspath(key): "a signing key"} if key else {}),
+        **{os.fspath(each): "a file of variables" for each in given.get("env_files") or ()},
+    }
 
 
 def _require_environment(context: typer.Context) -> None:

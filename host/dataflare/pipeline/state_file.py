@@ -24,16 +24,15 @@ from dataflare.errors import ConfigError
 from dataflare.locks import Lock
 from dataflare.pipeline.pipeline_state import TABLES, VERSION, Damaged, PipelineState, check_pipeline
 from dataflare.pipeline.run_errors import StateError
+from dataflare.security.protected import STATES_FOLDER
 from dataflare.texts import cut
 from dataflare.user_files import as_path
 
-__all__ = ["FOLDER", "StateFile", "default_place"]
+__all__ = ["StateFile", "default_place"]
 
 T = TypeVar("T")
 _log = logging.getLogger("dataflare.pipeline")
 
-FOLDER: Final = ".dataflare"
-"""The folder beside a pipeline's file that has its state, unless another file is named."""
 _DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY_S: Final = 10.0
 _TYPES: Final = {"blob": "BLOB", "integer": "INTEGER", "real": "REAL", "serial": "INTEGER PRIMARY KEY AUTOINCREMENT"}
@@ -48,7 +47,7 @@ _ADDED: Final = "ALTER TABLE pending ADD COLUMN rows INTEGER NOT NULL DEFAULT 0"
 
 def default_place(folder: Path, pipeline: str) -> Path:
     """Where the state of a pipeline is, unless another file is named: beside the pipeline's file."""
-    return folder / FOLDER / f"{pipeline}.state"
+    return folder / STATES_FOLDER / f"{pipeline}.state"
 
 
 class StateFile(PipelineState):
@@ -198,8 +197,8 @@ class StateFile(PipelineState):
 
 
 def _make_folder(folder: Path) -> None:
-    if folder.name != FOLDER or os.path.lexists(folder):
-        if folder.name == FOLDER and not stat.S_ISDIR(os.lstat(folder).st_mode):
+    if folder.name != STATES_FOLDER or os.path.lexists(folder):
+        if folder.name == STATES_FOLDER and not stat.S_ISDIR(os.lstat(folder).st_mode):
             raise StateError(f"{folder} is not a folder", hint="name another file with --state")
         return
     folder.mkdir(mode=0o700)

@@ -458,8 +458,7 @@ class Host:
         protected = self._admission.protected
         state = getattr(services.state_store, "path", None)
         if state is not None:
-            for suffix in ("", "-journal", "-wal", "-shm"):
-                protected.add(f"{state}{suffix}", "the state of this host")
+            protected.add_state(state, "the state of this host")
         trees = (
             (getattr(self._engine, "cache_dir", None), "the compiled code"),
             (getattr(services.secrets, "path", None), "the secrets"),

@@ -148,6 +148,8 @@ class Admission:
                 self.protected.add(file, f"{what} of this run")
         self._protect_pipelines(self.policy)
         self._protect_pipelines(self._access)
+        for path, what in settings.protected.items():
+            self.protected.add(path, what)
         self._redactor = Redactor()
         # Opened last, so that nothing stays open if something else fails.
         own_log = audit is not None and not hasattr(audit, "record")

@@ -118,7 +118,11 @@ class ConnectorFiles:
         try:
             folder = self._descend(name, parts[:-1])
         except _NOT_THERE:
-            return  # missing folders are created at the first write, which also reports those that cannot be created
+            # Missing folders are created at the first write, which also reports those that cannot be created.
+            if reason := self._protected.reason_of(path):
+                what = f"files:write:{name}"
+                raise self._refused(connector, "create", what, f"{path} {reason}", _OWN_FILE) from None
+            return
         try:
             self._check_name(folder, name, parts[-1], path, connector)
         finally:

@@ -1,5 +1,7 @@
 """Files that no run may write to: policies and other rules, logs and state, and code.
 
+The states of pipelines are such files wherever they are: a folder named `.dataflare` is no place for an output.
+
 A file is identified by its folder (device and inode) and its name there, and by its own device and inode, so links do
 not help. Names that a file system may treat as the same (different case, or decomposed accents) are the same here.
 """
@@ -11,15 +13,23 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from dataflare.locks import Lock
 from dataflare.real_paths import real_path
 
-__all__ = ["ProtectedFiles"]
+__all__ = ["BESIDE_STATES", "STATES_FOLDER", "ProtectedFiles"]
+
+STATES_FOLDER: Final = ".dataflare"
+"""The folder beside a pipeline's file that has its state, unless another file is named."""
+BESIDE_STATES: Final = ("-journal", "-wal", "-shm", ".lock")
+"""What is added to a state's name for the files beside it."""
 
 _Identity = tuple[int, int]
 _MAX_DEPTH = 4096
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# A folder that may not be listed must not hide what is above it.
+_ABOVE = _DIRECTORY | getattr(os, "O_PATH", 0)
 
 
 class ProtectedFiles:
@@ -47,6 +57,11 @@ class ProtectedFiles:
         with self._lock:
             self._trees.setdefault(real_path(path), what)
 
+    def add_state(self, path: str | os.PathLike[str], what: str) -> None:
+        """Protect the file of a state, with those beside it."""
+        for each in ("", *BESIDE_STATES):
+            self.add(f"{os.fspath(path)}{each}", what)
+
     def reason(self, folder: int, name: str) -> str:
         """Say why a name may not be written; empty if it may.
 
@@ -64,7 +79,10 @@ class ProtectedFiles:
                 return f"is {what}"
             if target is not None and target in _around(path.parent):
                 return f"holds {what}"
-        around = {target, *_upwards(os.dup(folder))} - {None}
+        above = dict(_upwards(os.dup(folder)))
+        if _folded(name) == STATES_FOLDER or any(above.values()):
+            return f"is in {STATES_FOLDER}, the folder of the states of pipelines"
+        around = {target, *above} - {None}
         for path, what in trees.items():
             if _of(path) in around:
                 return f"is in {what}"
@@ -105,25 +123,27 @@ def _of(path: str | Path, folder: int | None = None) -> _Identity | None:
 def _around(path: Path) -> frozenset[_Identity]:
     """Return the identities of a directory and of its parents."""
     try:
-        return frozenset(_upwards(os.open(path, _DIRECTORY)))
+        return frozenset(each for each, _ in _upwards(os.open(path, _DIRECTORY)))
     except OSError:
         return frozenset()
 
 
-def _upwards(descriptor: int) -> Iterator[_Identity]:
-    """Walk from an open directory, which is closed at the end, up to the root."""
-    before = None
+def _upwards(descriptor: int) -> Iterator[tuple[_Identity, bool]]:
+    """Walk from an open directory, which is closed at the end, up to the root.
+
+    Yields:
+        The identity of each, and whether it has the name of a folder of states.
+    """
     for _ in range(_MAX_DEPTH):
+        identity = _identity(os.fstat(descriptor))
         try:
-            identity = _identity(os.fstat(descriptor))
-            if identity == before:
-                return
-            yield identity
-            before = identity
-            above = os.open("..", _DIRECTORY, dir_fd=descriptor)
+            above = os.open("..", _ABOVE, dir_fd=descriptor)
         except OSError:
-            return
-        finally:
-            os.close(descriptor)
+            yield identity, False
+            break
+        os.close(descriptor)
         descriptor = above
+        yield identity, _of(STATES_FOLDER, above) == identity
+        if identity == _identity(os.fstat(above)):
+            break
     os.close(descriptor)

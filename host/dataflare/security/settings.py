@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dataflare.errors import ConfigError
@@ -34,6 +35,7 @@ class Security:
             policy. The host trusts the caller on this.
         revocations: What is revoked from running plugins; `None` makes an empty one if there is a policy or an audit
             log.
+        protected: Further files that no plugin and no connector may write, with what each is, as for `Host.protect`.
 
     Raises:
         ConfigError: `access` and `principal` are not given together.
@@ -45,6 +47,7 @@ class Security:
     access: Access | str | os.PathLike[str] | None = None
     principal: str | None = None
     revocations: Revocations | None = None
+    protected: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.access is None) != (self.principal is None):

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
-from dataflare.errors import UsageError
+from dataflare.errors import HostShortage, UsageError
+from dataflare.shortages import told_shortages
 
 __all__ = ["Call", "CallThreads"]
 
@@ -105,7 +106,7 @@ class CallThreads:
 
         Raises:
             UsageError: The threads have ended.
-            RuntimeError: None can be started.
+            HostShortage: None can be started.
         """
         call = Call(work, tell)
         self._shared.calls[call] = None
@@ -143,8 +144,9 @@ class CallThreads:
                 return
             thread = threading.Thread(target=_serve, args=(self._shared,), name=f"{self._name}_{count}", daemon=True)
             try:
-                thread.start()
-            except RuntimeError:
+                with told_shortages():
+                    thread.start()
+            except HostShortage:
                 if not count:
                     raise
             else:

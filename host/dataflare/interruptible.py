@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from dataflare.budgets import current, serving
+from dataflare.shortages import told_shortages
 
 __all__ = ["Descriptor", "interruptible"]
 
@@ -35,7 +36,8 @@ def interruptible(work: Callable[[], T]) -> T:
         except BaseException as error:
             done.put(error)
 
-    _thread.start_new_thread(body, ())
+    with told_shortages():
+        _thread.start_new_thread(body, ())
     outcome = done.get()
     if isinstance(outcome, BaseException):
         raise outcome

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from dataflare.errors import HostShortage
 
-__all__ = ["SHORTAGE_HINT", "told_shortages"]
+__all__ = ["SHORTAGE_HINT", "require_memory", "told_shortages"]
 
 SHORTAGE_HINT: Final = "run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)"
 _THREAD_HINT: Final = "run fewer plugins at a time, or raise the process's limits (ulimit -v, ulimit -u, cgroup)"
@@ -26,3 +27,19 @@ def told_shortages() -> Iterator[None]:
         if str(error) != _NO_THREAD:
             raise
         raise HostShortage("the system has no room for another thread of the host's own", hint=_THREAD_HINT) from error
+
+
+def require_memory(size: int, what: str) -> None:
+    """Fail now if the system does not have so much memory for work in native code, which would end the process.
+
+    Args:
+        size: In bytes.
+        what: What it is for.
+
+    Raises:
+        HostShortage: It has not.
+    """
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, MemoryError, OverflowError) as error:
+        raise HostShortage(f"the system does not have the memory for {what}", hint=SHORTAGE_HINT) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ from arena import Arena, Mutation, answers, attack, bystander
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import Instance
 from dataflare.engine.native.timer import Timer
-from dataflare.errors import CallCancelled, CallTimeout, GuestPanic, UnsupportedComponent, UsageError
+from dataflare.errors import CallCancelled, CallTimeout, GuestPanic, HostShortage, UnsupportedComponent, UsageError
 from dataflare.limits import Limits
 from dataflare.runtime.pool import InstancePool, Lease, PoolExhausted, PoolSettings
 from plugin_wat import hostile
@@ -118,6 +119,25 @@ def load_and_close_deep_in_a_recursion(arena: Arena) -> None:
         plugin.close()
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= held, "closed plugins keep files"
+
+
+@attack("limits")
+def load_without_memory(arena: Arena) -> None:
+    """Be loaded where the system has next to no memory left: the compiler would end the process."""
+    unseen = hostile({"nothing": "(drop (i32.const 77777))"}).binary
+    for more_bytes in (2**20, 12 * 2**20):
+        child = os.fork()
+        if not child:
+            signal.alarm(int(arena.patience_s))
+            used_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used_bytes + more_bytes, resource.RLIM_INFINITY))
+            try:
+                arena.engine.shape(unseen, name="unseen")
+            except HostShortage:
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def _depth_left() -> int:
@@ -249,6 +269,7 @@ MUTATIONS = [
     Mutation("dataflare.engine.native.timer:_MAIN_LOOKS_S", 3600.0, ("loop_that_swallows_signals",)),
     Mutation("dataflare.engine.instance:Instance.interrupt", answers(None), ("loop_past_the_hosts_interrupt",)),
     Mutation("dataflare.engine.instance:_MAX_NESTING", 1000, ("calls_nested_until_the_stack_ends",)),
+    Mutation("dataflare.engine.engine:require_memory", answers(None), ("load_without_memory",)),
     Mutation("dataflare.headroom:_descend", answers(None), ("load_and_close_deep_in_a_recursion",)),
     Mutation("dataflare.engine.native.timer:_run", _fragile, ("watch_that_is_killed",)),
     Mutation("dataflare.engine.native.timer:Timer._after_fork", answers(None), ("watch_that_a_fork_left_behind",)),

@@ -33,11 +33,15 @@ from dataflare.engine.reading.reflection import error_of, not_carried, reflect
 from dataflare.errors import ConfigError, NotAComponent, UnsupportedComponent, UsageError
 from dataflare.headroom import require_headroom
 from dataflare.interruptible import interruptible
+from dataflare.shortages import require_memory
 
 __all__ = ["Engine", "OpenComponent"]
 
 _KEPT_SHAPES: Final = 256
 _KEPT_CODECS: Final = 64
+_COMPILER_BYTES: Final = 64 * 2**20
+_COMPILER_SHARE: Final = 16
+"""What reading and compiling takes at least: so much, and so many times the component."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Engine:
             NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
-        require_headroom()
+        _require_room(binary)
         check_header(binary, name)
         identity, _ = _digests(binary)
         return self._shape(binary, identity, name, frozenset())
@@ -189,7 +193,7 @@ class Engine:
             NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has something that the engine cannot carry.
         """
-        require_headroom()
+        _require_room(binary)
         source = file or name
         check_header(binary, source)
         profile = self._profile(fuel, timed)
@@ -322,6 +326,12 @@ def _after_fork() -> None:
 
 _engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _require_room(binary: bytes) -> None:
+    """Fail now where native code would: it ends the process if it gets no memory."""
+    require_headroom()
+    require_memory(_COMPILER_BYTES + _COMPILER_SHARE * len(binary), "reading and compiling a plugin")
 
 
 def _digests(binary: bytes) -> tuple[str, str]:

@@ -32,6 +32,7 @@ from dataflare.runtime.validator import Validator
 from dataflare.runtime.worlds import check_grants, check_world
 from dataflare.security.admission import Admission, Identity, PipelineIdentity
 from dataflare.security.enforcement import Auditor
+from dataflare.shortages import told_shortages
 from dataflare.wit_types.types import Metadata
 
 __all__ = ["KINDS", "Loader", "Order"]
@@ -130,6 +131,7 @@ class Loader:
         file, pipeline = order.file, order.pipeline
         with (
             self._admission.recorded(file.contents, name=order.name, pipeline=pipeline.name, function="load"),
+            told_shortages(),
             ExitStack() as undo,
         ):
             permissions = self._permissions(order)
@@ -190,6 +192,7 @@ class Loader:
         file, pipeline = order.file, order.pipeline
         with (
             self._admission.recorded(file.contents, name=order.name, pipeline=pipeline.name, function="instantiate"),
+            told_shortages(),
             ExitStack() as undo,
         ):
             permissions = self._permissions(order)

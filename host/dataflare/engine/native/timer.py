@@ -21,6 +21,7 @@ from wasmtime import _bindings as raw
 from dataflare import cancellation
 from dataflare.engine.native.callbacks import Call
 from dataflare.errors import UsageError
+from dataflare.shortages import told_shortages
 
 __all__ = ["Timer", "Watch"]
 
@@ -94,7 +95,8 @@ class Timer:
 
         Raises:
             UsageError: The timer is closed.
-            RuntimeError: Its thread cannot be started.
+            HostShortage: Its thread cannot be started.
+            RuntimeError: It did not start in time.
         """
         watch.thread = thread = threading.get_ident()
         watch.deadline_s = deadline_s
@@ -150,7 +152,8 @@ class Timer:
             if self._beat.runs:
                 return
             self._beat = beat = _Beat()
-            _thread.start_new_thread(_run, (weakref.ref(self), beat))
+            with told_shortages():
+                _thread.start_new_thread(_run, (weakref.ref(self), beat))
             until_s = time.monotonic() + _START_S
             while not beat.runs:
                 if time.monotonic() > until_s:

@@ -28,7 +28,7 @@ from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedErro
 from dataflare.runtime.isolation import landlock, seccomp, spawn
 from dataflare.runtime.isolation import wire as wires
 from dataflare.runtime.isolation.wire import Wire
-from jailed import jailed_to_files, syscall
+from jailed import calls_beyond_files, jailed_to_files, syscall
 
 MANY = 600 * 2**20
 GRANT = DatabaseGrant(kind="sqlite", place="/nonexistent/a.db")
@@ -233,18 +233,6 @@ def more_than_files_from_a_database(arena: Arena) -> None:
     assert not through, through
 
 
-def calls_beyond_files(host: int) -> tuple[tuple[Any, ...], ...]:
-    """System calls for what is no file; `host` is the process that started the one that makes them."""
-    return (
-        *(("socket", family, 1, 0) for family in (1, 2, 10, 16)),
-        *(("connect", -1, 0, 0), ("execve", b"/nonexistent", 0, 0), ("execveat", -1, b"", 0, 0, 0)),
-        *(("clone", 0x01200011 | 0x100, 0, 0, 0, 0), ("unshare", 0), ("kill", host, 0), ("tgkill", host, host, 0)),
-        *(("ptrace", -1, host, 0, 0), ("process_vm_readv", host, 0, 0, 0, 0, -1), ("prlimit64", host, 0, 0, 0)),
-        *(("ioctl", 0, 0x5412, b"x"), ("mount", 0, 0, 0, 0, 0), ("bpf", -1, 0, 0), ("mprotect", 0, 0, 5)),
-        *(("fcntl", 0, 8, 0), ("setxattr", b"x", b"user.x", b"", 0, 0), ("open_by_handle_at", -1, 0, 0)),
-    )
-
-
 @attack("processes")
 def database_that_finds_no_jail(arena: Arena) -> None:
     """Rely on a part of the confinement of a database's process that is reported and not there."""
@@ -276,9 +264,16 @@ def journal_put_there_after_the_check(arena: Arena) -> None:
     assert not landlock.version() or victim.exists(), "it was deleted"
 
 
-def start_unconfined() -> tuple[Wire, spawn.Process]:
-    """Start the process with a jail that says what it is to, and takes nothing away."""
+@contextlib.contextmanager
+def pretending() -> Iterator[None]:
+    """Let processes that start have a jail that says what it is to, and takes nothing away."""
     with mock.patch.object(spawn, "_BOOT", _PRETENDS + spawn._BOOT):
+        yield
+
+
+def start_unconfined() -> tuple[Wire, spawn.Process]:
+    """Start the process of a database so."""
+    with pretending():
         return _START()
 
 
@@ -287,7 +282,7 @@ _PRETENDS = (
     "import sys, json; sys.path += json.loads(sys.argv[1]); from dataflare.runtime.isolation import jail, landlock; "
     "jail.confine_to_files = lambda _: ('no-capabilities', 'rlimits', 'no-new-privileges', "
     "*landlock.parts(landlock.version()), 'seccomp'); jail.confine_to_server = lambda *_: jail.confine_to_files({}); "
-    "jail.leave_connected = lambda in_force: in_force; "
+    "jail.leave_connected = lambda in_force: None; jail.confine = lambda **_: jail.confine_to_files({}); "
 )
 _OF = "dataflare.pipeline.databases.confined"
 _JAIL = "dataflare.runtime.isolation.jail"

@@ -16,7 +16,7 @@ import adbc_driver_postgresql.dbapi
 
 from arena import Arena, Mutation, answers, attack
 from attacks_arrow import survives
-from attacks_database_processes import answer, calls_beyond_files, start_unconfined, taken_over
+from attacks_database_processes import answer, start_unconfined, taken_over
 from attacks_parquet import MOST_GROWN_BYTES, memory_bytes
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases import confined
@@ -25,7 +25,7 @@ from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.runtime.isolation import landlock, seccomp
 from fake_postgres import LET_IN, FakeServer, Step, ends_it, last, message
-from jailed import jailed_to_server, syscall
+from jailed import calls_beyond_files, jailed_to_server, syscall
 
 _COLUMN = message(b"T", struct.pack(">h", 1) + b"n\0" + struct.pack(">ihihih", 0, 0, 25, -1, -1, 0))
 _ROW = message(b"D", struct.pack(">hi", 1, 2**20) + bytes(2**20))
@@ -194,7 +194,7 @@ MUTATIONS = [
         ("password_beside_the_connection_to_a_server",),
     ),
     Mutation(f"{_ISOLATION}.seccomp:allowed_to_connect", _all_options, ("more_than_a_connection_from_a_server",)),
-    Mutation("jailed:leave_connected", lambda in_force: in_force, ("more_than_a_connection_from_a_server",)),
+    Mutation("jailed:leave_connected", answers(None), ("more_than_a_connection_from_a_server",)),
     *(
         [Mutation(f"{_ISOLATION}.jail:_restrict_files", answers(None), ("more_than_a_connection_from_a_server",))]
         if landlock.version()

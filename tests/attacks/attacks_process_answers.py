@@ -21,7 +21,7 @@ from dataflare.data.shapes import DataFailure
 from dataflare.pipeline.databases import confined as databases
 from dataflare.pipeline.databases.confined import ConfinedError
 from dataflare.pipeline.reading import confined, parquet_reader
-from dataflare.pipeline.reading.confined import BrokeDown, read_confined
+from dataflare.pipeline.reading.confined import BrokeDown, Found, read_confined
 from dataflare.pipeline.reading.excel_reader import ExcelReadOptions, read_excel
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile
@@ -29,7 +29,7 @@ from dataflare.pipeline.reading.parquet_reader import ParquetReadOptions, read_p
 from dataflare.pipeline.run_errors import DataError
 
 ONE = pa.schema({"n": pa.int64()})
-FOUND = b'{"found": {}}\n'
+FOUND = b'{"found": [{}, []]}\n'
 
 
 @contextlib.contextmanager
@@ -39,14 +39,14 @@ def reader_taken_over(words: bytes, schema: pa.Schema = ONE) -> Iterator[None]:
     with pa.ipc.new_stream(stream, schema):
         """It has no batches."""
 
-    def start(*_: Any) -> tuple[IO[bytes], IO[bytes], Any]:
-        return _filled(stream.getvalue()), _filled(words), mock.Mock(wait=answers(0))
+    def start(*_: Any) -> tuple[io.FileIO, io.FileIO, Any]:
+        return _filled(stream.getvalue()), _filled(words), mock.Mock(wait=answers(0), computed_s=answers(0.0))
 
     with mock.patch.object(confined, "_start", start):
         yield
 
 
-def _filled(data: bytes) -> IO[bytes]:
+def _filled(data: bytes) -> io.FileIO:
     read, write = os.pipe()
 
     def fill() -> None:
@@ -54,7 +54,7 @@ def _filled(data: bytes) -> IO[bytes]:
             file.write(data)
 
     threading.Thread(target=fill, daemon=True).start()
-    return open(read, "rb")
+    return io.FileIO(read)
 
 
 @attack("files-in")
@@ -66,16 +66,22 @@ def words_of_a_reader_that_took_over(arena: Arena) -> None:
             with reader_taken_over(words):
                 return list(read_confined("a:b", file, {}, max_bytes=2**20))
 
-        assert read(FOUND + b'{"done": true}\n') == [{}, ONE]
+        assert read(FOUND + b'{"done": true}\n') == [Found({}, ()), ONE]
         strange = (
             *(b"x", b"5", b"null", b'"\xff"', b"[" * 100_000, b'{"found":' * 5000, b'{"error": ' + b"9" * 5000 + b"}"),
             *(b'{"error": 5}', b'{"error": [1, 2]}', b'{"error": ["text", "1", ""]}', b'{"error": ["text", 1, []]}'),
             *(b'{"raised": 3}', b'{"raised": [[], {}]}', b'{"raised": ["a", "\\ud800"]}', b'{"found": {}, "error": 5}'),
+            *(
+                b'{"found": {}}',
+                b'{"found": [{}, ["everything"]]}',
+                b'{"found": [{}, "seccomp"]}',
+                b'{"found": [[], []]}',
+            ),
             *(b"{}", b'{"done": 1}', b'{"found": []}', b"[]", b'{"done": true}'),
         )
         for each in strange:
             arena.raises(BrokeDown, lambda each=each: read(each + b"\n"))
-        for each in (*strange[:-1], b'{"found": {}}', b""):
+        for each in (*strange[:-1], FOUND.strip(), b""):
             arena.raises(BrokeDown, lambda each=each: read(FOUND + each + b"\n"))
         for each in (b"", b"{", b"x" * 2**25):
             arena.raises(BrokeDown, lambda each=each: read(each))
@@ -88,7 +94,7 @@ def sheet_of_a_reader_that_took_over(arena: Arena) -> None:
     place.write_bytes(b"PK")
 
     def read(own: Any, found: FileSchema | None = None) -> list[Any]:
-        words = orjson.dumps({"found": own}) + b'\n{"done": true}\n'
+        words = orjson.dumps({"found": [own, []]}) + b'\n{"done": true}\n'
         with reader_taken_over(words), closing(InputFile(place)) as source:
             return list(read_excel(source, mock.Mock(), ExcelReadOptions(), found))
 

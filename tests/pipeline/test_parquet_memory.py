@@ -62,7 +62,7 @@ def test_error_names_the_column_the_limit_and_what_to_do(tmp_path: Path) -> None
     path.write_bytes(HOSTILE["list_of_everything"]()[0])
     with pytest.raises(DataError) as caught:
         read("parquet", path, max_batch="32MiB")
-    assert "rows.parquet: column 'a' takes more memory to read than max_batch = 32MiB" in caught.value.message
+    assert "rows.parquet: column 'a' takes more memory to read than max_batch = 32MiB allows" in caught.value.message
     assert "max_batch" in caught.value.hint and "batch_rows" in caught.value.hint
 
 

@@ -191,8 +191,8 @@ def test_whatever_is_damaged_is_a_typed_error(tmp_path, monkeypatch):
     request = {**ExcelReadOptions().model_dump(mode="json"), "most_bytes": 2**20, "least_s": 1}
     for size in range(0, len(data), 97):
         for broken in (data[:size], data[:size] + bytes([data[size] ^ 0x55]) + data[size + 1 :]):
-            parts = excel_sheet.read_sheet(io.BytesIO(broken), {**request, "found": None, "sample_only": False})
             with contextlib.suppress(DataError):
+                parts = excel_sheet.read_sheet(io.BytesIO(broken), {**request, "found": None, "sample_only": False})
                 assert sum(batch.num_rows for batch in list(parts)[2:]) <= 2
 
 

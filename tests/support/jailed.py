@@ -54,6 +54,18 @@ def syscall(name: str | int, *args: Any) -> int:
     return -ctypes.get_errno() if result < 0 else result
 
 
+def calls_beyond_files(host: int) -> tuple[tuple[Any, ...], ...]:
+    """System calls for what is no file; `host` is the process that started the one that makes them."""
+    return (
+        *(("socket", family, 1, 0) for family in (1, 2, 10, 16)),
+        *(("connect", -1, 0, 0), ("execve", b"/nonexistent", 0, 0), ("execveat", -1, b"", 0, 0, 0)),
+        *(("clone", 0x01200011 | 0x100, 0, 0, 0, 0), ("unshare", 0), ("kill", host, 0), ("tgkill", host, host, 0)),
+        *(("ptrace", -1, host, 0, 0), ("process_vm_readv", host, 0, 0, 0, 0, -1), ("prlimit64", host, 0, 0, 0)),
+        *(("ioctl", 0, 0x5412, b"x"), ("mount", 0, 0, 0, 0, 0), ("bpf", -1, 0, 0), ("mprotect", 0, 0, 5)),
+        *(("fcntl", 0, 8, 0), ("setxattr", b"x", b"user.x", b"", 0, 0), ("open_by_handle_at", -1, 0, 0)),
+    )
+
+
 def data_bytes() -> int:
     """The private memory that this process has."""
     with open("/proc/self/status", encoding="ascii") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -26,6 +27,8 @@ _NETLOC: Final = re.compile(r"(?:[^@:/\[\]\s]*@)?(?:[\w.%-]*|\[[0-9A-Fa-f:.%]+\]
 _PORT: Final = 5432
 _PARAMETERS: Final = frozenset({"sslmode", "connect_timeout", "application_name", "host"})
 """The allowed parameters after `?`: none has a secret or names a file of secrets."""
+_CONNECT_S: Final = 10
+_SECONDS: Final = re.compile("[0-9]{1,5}")
 
 
 def _url(text: str) -> str:
@@ -50,7 +53,14 @@ def _url(text: str) -> str:
     if unknown := {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - _PARAMETERS:
         what = {"name": min(unknown), "hint": f"known are {', '.join(sorted(_PARAMETERS))}"}
         raise PydanticCustomError("url", "the parameter {name} is not one of a database's URL", what)
+    if not _SECONDS.fullmatch(_connect_timeout(parts)):
+        hint = "write a number of seconds, up to 99999; 0 for no limit"
+        raise PydanticCustomError("url", "connect_timeout is not a number of seconds", {"hint": hint})
     return text
+
+
+def _connect_timeout(parts: SplitResult) -> str:
+    return dict(parse_qsl(parts.query)).get("connect_timeout", str(_CONNECT_S))
 
 
 def _is_one_host(parts: SplitResult) -> bool:
@@ -89,7 +99,7 @@ class DatabaseGrant:
         user, _, address = parts.netloc.rpartition("@")
         if password is not None:
             user = f"{user}:{quote(password, safe='')}"
-        query = {"connect_timeout": "10", "application_name": "dataflare", **dict(parse_qsl(parts.query))}
+        query = {"connect_timeout": str(_CONNECT_S), "application_name": "dataflare", **dict(parse_qsl(parts.query))}
         return f"postgresql://{user}{'@' if user else ''}{address}{parts.path}?{urlencode(query)}"
 
     @property
@@ -99,6 +109,11 @@ class DatabaseGrant:
         address = parts.netloc.rpartition("@")[2]
         named = address[1:].partition("]")[0] if address.startswith("[") else unquote(address.partition(":")[0])
         return dict(parse_qsl(parts.query)).get("host") or named, parts.port or _PORT
+
+    @property
+    def connect_s(self) -> float:
+        """Return the seconds that connecting to a server may take."""
+        return int(_connect_timeout(urlsplit(self.place))) or math.inf
 
     @property
     def is_file(self) -> bool:

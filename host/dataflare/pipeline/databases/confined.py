@@ -33,6 +33,7 @@ from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.shapes import DataFailure
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.runtime.isolation import landlock
+from dataflare.runtime.isolation.jail import PARTS
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 from dataflare.runtime.isolation.wire import BrokenWire, Gone, OutOfTime, TooLarge, Wire
 
@@ -46,6 +47,8 @@ _MOST_BYTES: Final = 2**30
 _MOST_GIVEN: Final = 2**28
 _MOST_BESIDE: Final = 2**29
 """What may be beside a request or an answer."""
+_GRACE_S: Final = 1.0
+"""What connecting may take beyond its limit: the driver, which keeps the limit too, can say more of the cause."""
 _LAST: Final = {"duckdb": ("checkpoint", 30), "postgresql": ("disconnect", 2)}
 """What a connection does before it is closed, and the seconds that it may take."""
 _MOST_SPILLED: Final = 2**34
@@ -81,10 +84,7 @@ _STATE_BYTES: Final = 5
 _ENDED: Final = "the process that uses it has ended"
 _STRANGE: Final = "the process that uses it gave an answer that it cannot have: is the file damaged, or of a stranger?"
 _LATE: Final = "the process that uses it did not finish its answer in time"
-_PARTS: Final = {
-    name.encode(): name
-    for name in ("no-capabilities", "rlimits", "no-new-privileges", *landlock.parts(2**31), "seccomp")
-}
+_PARTS: Final = {name.encode(): name for name in PARTS}
 _INGEST: Final = "adbc.ingest."
 
 
@@ -99,6 +99,10 @@ class ConfinedError(Exception):
     def __init__(self, text: str, sqlstate: str = "") -> None:
         super().__init__(text)
         self.sqlstate = sqlstate
+
+
+class _Late(ConfinedError):
+    """There was no whole answer in time."""
 
 
 class ConfinedDatabase:
@@ -124,7 +128,18 @@ class ConfinedDatabase:
         self._wire: Wire | None = wire
         self._schema = pa.schema([])
         more = _server(grant) if self._spilled is None else _file(grant, self._spilled.name)
-        self.in_force = _names(self._ask({"kind": grant.kind, "uri": grant.uri(password), **more}))
+        limit_s = math.inf if self._spilled is not None else grant.connect_s
+        try:
+            if limit_s < math.inf:
+                self._order({})  # the start of the process does not count
+            until = time.monotonic() + limit_s + _GRACE_S
+            said = self._ask({"kind": grant.kind, "uri": grant.uri(password), **more}, deadline=until)
+        except ConfinedError as error:
+            self._process.end()  # the error may live for long, and with it this object
+            if isinstance(error, _Late) and limit_s < math.inf:
+                raise ConfinedError(f"failed to connect: the server did not let it in within {limit_s:g} s") from None
+            raise
+        self.in_force = _names(said)
 
     def execute(self, statement: str, batch_rows: int = _LONG_ROWS, values: Sequence[Any] = ()) -> None:
         """Run a statement.
@@ -252,7 +267,7 @@ class ConfinedDatabase:
         except BrokenWire as error:
             raise ConfinedError(_STRANGE) from error
         except OutOfTime as error:
-            raise ConfinedError(_LATE) from error
+            raise _Late(_LATE) from error
         except (Gone, OSError) as error:
             raise ConfinedError(_ENDED) from error
         self._wire = wire
@@ -335,7 +350,8 @@ def _server(grant: DatabaseGrant) -> dict[str, Any]:
         variables = {"PGUSER": user.pw_name, "HOME": user.pw_dir, **variables}
     variables.setdefault("HOME", "/")
     host, port = grant.host
-    return {"environment": variables, "files": files, "host": host, "port": port}
+    limit_s = 0 if grant.connect_s == math.inf else int(grant.connect_s)
+    return {"environment": variables, "files": files, "host": host, "port": port, "connect_s": limit_s}
 
 
 def _duckdb_options(grant: DatabaseGrant, spilled: str) -> dict[str, str]:

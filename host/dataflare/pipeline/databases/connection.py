@@ -19,6 +19,7 @@ from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError, Started
 from dataflare.pipeline.databases.files import check_file
 from dataflare.pipeline.run_errors import DatabaseError
+from dataflare.runtime.isolation.jail import missing_barriers
 from dataflare.texts import cut
 
 __all__ = ["STRANGE", "Connection", "find_driver", "literal", "quoted"]
@@ -49,8 +50,9 @@ _LOCKED: Final = (
 _ERRORS: Final = (ConfinedError, OSError)
 STRANGE: Final = (pa.ArrowException, UnicodeError)
 """What comes of what a database says, apart from the errors of its driver."""
-_BARRIERS: Final = frozenset({"landlock-files", "seccomp"})
-"""What keeps the process that uses a database from files of others, and from all else."""
+_LATE_TEXTS: Final = ("did not let it in within", "timeout expired")
+"""What connecting fails with when the server says nothing, or not enough: here, and in the driver."""
+_RIGHTS_LEFT: Final = "could not give up what connecting needed"
 _LEFT: Final = "a statement that was interrupted has not ended"
 _LEFT_S: Final = 5.0
 _LOOK_S: Final = 0.01
@@ -113,12 +115,9 @@ class Connection:
         self._cursor: ConfinedDatabase | None = None
         with self.translated("connect"):
             opened = ConfinedDatabase(grant, password, started)
-        if missing := sorted(_BARRIERS - {*opened.in_force}):
-            _log.warning(
-                "database %r: this machine's kernel has no %s: the process that uses it is confined less",
-                name,
-                ", ".join(missing),
-            )
+        if missing := missing_barriers(opened.in_force):
+            what = "database %r: this machine's kernel has no %s: the process that uses it is confined less"
+            _log.warning(what, name, missing)
         self._cursor = opened
         self._is_busy = False
 
@@ -313,6 +312,10 @@ class Connection:
         unavailable = state.startswith(_UNAVAILABLE_STATES) or any(each in text for each in _UNAVAILABLE_TEXTS)
         of_rows = state.startswith(_ROW_STATES) or any(each in text for each in _ROW_TEXTS)
         hint = "is the server running, and is the URL right?" if what == "connect" and self.kind == "postgresql" else ""
+        if what == "connect" and any(each in text for each in _LATE_TEXTS):
+            hint = "does a PostgreSQL server answer there? `?connect_timeout=SECONDS` in the URL gives it longer"
+        if _RIGHTS_LEFT in text:
+            hint = "the kernel took the first filter of system calls, and not the second: try again, or look at `dmesg`"
         if "Could not set lock on file" in text:
             hint = "one process at a time writes a DuckDB file, and none reads it then: wait for the other one"
         if unavailable and what != "connect":

@@ -19,7 +19,7 @@ import adbc_driver_manager
 import adbc_driver_postgresql
 
 from dataflare.runtime.isolation import landlock
-from dataflare.runtime.isolation.jail import confine_to_server, leave_connected
+from dataflare.runtime.isolation.jail import JailIncomplete, confine_to_server, leave_connected
 
 __all__ = ["connect"]
 
@@ -28,6 +28,8 @@ _OWN_FILES: Final = (
     *(".postgresql/postgresql.crt", ".postgresql/postgresql.key"),
 )
 """Files that it finds without a variable; a link among them leads anywhere."""
+_LEAST_S: Final = 2
+"""The shortest time that the driver waits for an address."""
 _LOOK_AFTER_CLIENT: Final = (
     "SELECT set_config(name, '1000', false) FROM (VALUES ('client_connection_check_interval')) AS given(name) "
     "WHERE current_setting(name, true) IS NOT NULL"
@@ -40,14 +42,14 @@ def connect(request: Mapping[str, Any], execute: Callable[[Any, str], None]) -> 
 
     Args:
         request: The URI with the password, its host and port, and the variables that the driver knows, those that
-            name files apart.
+            name files apart; `connect_s`: the seconds that connecting may take, 0 for no limit.
         execute: Runs a statement on a connection.
 
     Returns:
         The database, its connection, and the parts of the jail that are in force.
 
     Raises:
-        OSError: The host has no address.
+        OSError: The host has no address, or the kernel let the process keep more than the connection.
         adbc_driver_manager.Error: The server cannot be reached, or refuses.
     """
     files, host, port = request["files"], request["host"], request["port"]
@@ -60,13 +62,18 @@ def connect(request: Mapping[str, Any], execute: Callable[[Any, str], None]) -> 
         addresses = _addresses(host, port)
         # The driver needs no resolver, which reads files and makes other sockets.
         uri += "&" + urlencode({"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)})
+        if request["connect_s"]:  # one that is silent leaves time for the next one
+            uri += f"&connect_timeout={max(_LEAST_S, request['connect_s'] // len(addresses))}"
         family, ports = (socket.AF_INET, socket.AF_INET6), (port,)  # type: ignore[assignment]
     in_force = confine_to_server(_kept(variables["HOME"], files), family, ports)
     database = adbc_driver_manager.AdbcDatabase(driver=driver, uri=uri)
     connection = adbc_driver_manager.AdbcConnection(database)
     for name in variables:
         del os.environ[name]
-    in_force = leave_connected(in_force)
+    try:
+        leave_connected(in_force)
+    except JailIncomplete as error:
+        raise OSError(f"the process that uses it could not give up what connecting needed: {error}") from error
     with contextlib.suppress(adbc_driver_manager.Error):  # of a system on which a server cannot do so
         execute(connection, _LOOK_AFTER_CLIENT)
     return database, connection, in_force

@@ -1,35 +1,48 @@
-"""Reads files in a process whose memory and time are limited, where what reading takes cannot be told before.
+"""Reads files in a process whose memory, time and rights are limited, where what reading takes cannot be told before.
 
-The process sends what it reads as an Arrow stream, and beside it words in JSON. A file may have taken over the process
-by a fault of the reader's code: both are checked like a stranger's.
+The process (`confined_process`) gets the open file, and can open nothing. It sends what it reads as an Arrow stream,
+and beside it words in JSON. A file may have taken over the process by a fault of the reader's code: both are checked
+like a stranger's, and it cannot keep the host waiting.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import io
 import json
+import logging
+import math
 import os
+import select
 import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import orjson
 import pyarrow as pa
 
+from dataflare import cancellation
 from dataflare.data.ipc import read_stream
 from dataflare.data.shapes import DataFailure
-from dataflare.pipeline.reading.own_limits import limit_memory
+from dataflare.pipeline.reading.confined_process import MOST_SAID, serve
 from dataflare.pipeline.run_errors import DataError
-from dataflare.runtime.isolation.privileges import die_with
+from dataflare.runtime.isolation.jail import PARTS, missing_barriers
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 
-__all__ = ["BrokeDown", "OutOfMemory", "OutOfTime", "read_confined", "serve"]
+__all__ = ["BrokeDown", "Found", "OutOfMemory", "OutOfTime", "read_confined"]
 
+_log = logging.getLogger("dataflare.pipeline")
 _FIXED_BYTES: Final = 256 * 2**20
-_MOST_SAID: Final = 2**24
-_MOST_TEXT: Final = 2000
 _STRANGE: Final = "its reader said what it cannot say"
+_STILL_S: Final = 300.0
+"""How long the host waits for an answer of a process that does not compute."""
+_LOAD: Final = 10
+"""How many seconds more the host waits for each second that the process computes, which has its processor not alone."""
+_TURN_MS: Final = 100
+_MOST_TURN_S: Final = 1.0
+_NOT_NEEDED: Final = ("cloudpickle", "pandas", "PIL", "lxml", "defusedxml")
+"""What Arrow and openpyxl import if it is there."""
 
 
 class OutOfMemory(Exception):
@@ -44,50 +57,72 @@ class BrokeDown(Exception):
     """The reader failed otherwise; the text says how, and is empty where it died without a word."""
 
 
+class Found(NamedTuple):
+    """What a reader found out about a file, and the parts of the jail that are in force for it; see `jail.PARTS`."""
+
+    own: Any
+    in_force: tuple[str, ...]
+
+
 def read_confined(
     reader: str,
     file: IO[bytes],
     request: Mapping[str, Any],
     *,
     max_bytes: int,
+    answer_s: float = math.inf,
     roots: Sequence[str] = (),
     errors: Sequence[type[Exception]] = (),
     expected: pa.Schema | None = None,
 ) -> Iterator[Any]:
-    """Read a file; yield what the reader found out about it, its schema, then its batches.
+    """Read a file; yield a `Found`, its schema, then its batches.
+
+    Each of these is an answer. The host waits for it for 300 s, and ten times as long as the process computes.
 
     Args:
-        reader: `module:function`. The function takes the file and the request, and is a generator of the same as this.
+        reader: `module:function`. The function takes the file and the request, imports what it needs, and returns an
+            iterator of what it finds out, the schema and batches. What that does is confined.
         file: The file. It is not to be used before the end.
         request: What else the reader has to know, as JSON has it.
         max_bytes: The most bytes that a batch may take. The process may have twice as many plus 256 MiB.
+        answer_s: How many seconds the process may compute for an answer.
         roots: Further folders to import from.
         errors: What the reader raises, with a text, and this raises too.
         expected: The schema that the reader must find; `None` for any.
 
     Raises:
         OutOfMemory: It takes more.
-        OutOfTime: It takes more than it gave itself with `limit_time`.
-        DataError: The file is not what it should be; the error names no file.
+        OutOfTime: It takes more than `answer_s`, or than it gave itself with `limit_time`.
+        DataError: The file is not what it should be, or its reader stands still; the error names no file.
         DataFailure: It has types that are not on the list.
         BrokeDown: The reader died, or raised something else.
         OSError: The process cannot be started.
     """
-    batches, words, process = in_starter(lambda: _start(reader, file.fileno(), request, max_bytes, roots))
+    raw_batches, raw_words, process = in_starter(lambda: _start(reader, file.fileno(), request, max_bytes, roots))
+    patience = _Patience(process, answer_s)
+    batches, words = (io.BufferedReader(_Awaited(each, patience)) for each in (raw_batches, raw_words))
     failure: DataFailure | None = None
     try:
         first = last = _next_word(words)
         if "found" in first:
-            yield first["found"]
+            found = Found(first["found"][0], tuple(first["found"][1]))
+            if missing := missing_barriers(found.in_force):
+                what = "%s: this machine's kernel has no %s: the process that reads it is confined less"
+                _log.warning(what, file.name, missing)
+            yield found
             try:
                 parts = read_stream(batches, max_bytes)  # type: ignore[arg-type]  # all that it uses of a file
+                patience.begin()
                 schema = next(parts)
                 _check_columns(schema, expected)
                 yield schema
-                yield from parts
+                patience.begin()
+                for batch in parts:
+                    yield batch
+                    patience.begin()
             except DataFailure as error:
                 failure = error
-                process.end()
+                process.kill()
             # A stream that ends may also be one whose sender has died: its last word tells.
             last = _next_word(words)
         code = process.wait(1.0)
@@ -113,6 +148,69 @@ def read_confined(
         raise BrokeDown
 
 
+class _Patience:
+    """How long the host waits for an answer, from `begin` on: however many bytes of it come in between.
+
+    What the process does while nobody waits does not count.
+    """
+
+    def __init__(self, process: Process, answer_s: float) -> None:
+        self._process = process
+        self._answer_s = answer_s
+        self.begin()
+
+    def begin(self) -> None:
+        """Wait for the next answer."""
+        self._waited_s = 0.0
+        self._before_s = self._process.computed_s()
+
+    def wait(self, ready: select.poll) -> None:
+        """Wait for more of an answer.
+
+        Raises:
+            DataError: The process stands still, or nearly.
+            OutOfTime: It computes for too long.
+        """
+        while True:
+            cancellation.check()
+            computed_s = self._process.computed_s() - self._before_s
+            if computed_s > self._answer_s:
+                raise OutOfTime
+            if self._waited_s > _STILL_S + _LOAD * computed_s:
+                hint = "is its disk, or the machine, too slow? If not, the file was made to hold up whoever reads it"
+                raise DataError(f"its reader gave no answer for {_STILL_S:.0f} s, and stands still", hint=hint)
+            before = time.monotonic()
+            is_ready = ready.poll(_TURN_MS)
+            # Not: the time for which this process itself was stopped.
+            self._waited_s += min(time.monotonic() - before, _MOST_TURN_S)
+            if is_ready:
+                return
+
+
+class _Awaited(io.RawIOBase):
+    """A pipe from the process."""
+
+    def __init__(self, pipe: io.FileIO, patience: _Patience) -> None:
+        self._pipe = pipe
+        self._patience = patience
+        self._ready = select.poll()
+        self._ready.register(pipe, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._pipe.fileno()
+
+    def readinto(self, into: Any) -> int | None:
+        self._patience.wait(self._ready)
+        return self._pipe.readinto(into)
+
+    def close(self) -> None:
+        self._pipe.close()
+        super().close()
+
+
 def _check_columns(schema: pa.Schema, expected: pa.Schema | None) -> None:
     if expected is not None and not schema.equals(expected):
         raise BrokeDown("its reader found other columns")
@@ -124,7 +222,7 @@ def _next_word(words: IO[bytes]) -> dict[str, Any]:
     Raises:
         BrokeDown: It is not one that a reader says.
     """
-    line = words.readline(_MOST_SAID)
+    line = words.readline(MOST_SAID)
     if not line.endswith(b"\n"):
         return {}
     try:
@@ -133,7 +231,9 @@ def _next_word(words: IO[bytes]) -> dict[str, Any]:
         raise BrokeDown(_STRANGE) from error
     if isinstance(word, dict) and len(word) == 1:
         match word:
-            case {"found": dict()} | {"done": True} | {"memory": True}:
+            case {"found": [dict(), [*names]]} if all(each in PARTS for each in names):
+                return word
+            case {"done": True} | {"memory": True}:
                 return word
             case {"raised": [str(), str()]} | {"error": [str(), int() | None, str()]}:
                 return word
@@ -142,18 +242,22 @@ def _next_word(words: IO[bytes]) -> dict[str, Any]:
 
 def _start(
     reader: str, file: int, request: Mapping[str, Any], max_bytes: int, roots: Sequence[str]
-) -> tuple[IO[bytes], IO[bytes], Process]:
+) -> tuple[io.FileIO, io.FileIO, Process]:
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         (batches, to_batches), (words, to_words) = (_pipe(ours, theirs) for _ in range(2))
         asked = os.memfd_create("request")
         theirs.callback(os.close, asked)
         os.pwrite(asked, json.dumps([reader, request]).encode(), 0)
-        entry = f"{__name__}:{serve.__name__}"
+        entry = f"{serve.__module__}:{serve.__name__}"
         process = start(
-            entry, (file, to_batches, to_words, asked), numbers=(2 * max_bytes + _FIXED_BYTES,), roots=roots
+            entry,
+            (file, to_batches, to_words, asked),
+            numbers=(2 * max_bytes + _FIXED_BYTES,),
+            roots=roots,
+            without=_NOT_NEEDED,
         )
         ours.pop_all()
-    return open(batches, "rb"), open(words, "rb"), process
+    return io.FileIO(batches), io.FileIO(words), process
 
 
 def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
@@ -161,40 +265,3 @@ def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int
     ours.callback(os.close, read)
     theirs.callback(os.close, write)
     return read, write
-
-
-def serve(file: int, batches: int, words: int, asked: int, most_bytes: int, parent: int) -> None:
-    """Read a file in a process of its own; see `read_confined`."""
-    die_with(parent)
-    with open(asked, "rb") as told:
-        told.seek(0)
-        reader, request = json.load(told)
-    limit_memory(most_bytes)
-    with open(words, "wb", buffering=0) as said:
-        try:
-            module, _, name = reader.partition(":")
-            with open(file, "rb") as source, open(batches, "wb") as sink:
-                source.seek(0)  # the other process may have read from it
-                _send(getattr(importlib.import_module(module), name)(source, request), sink, said)
-            last: dict[str, Any] = {"done": True}
-        except MemoryError:
-            last = {"memory": True}
-        except DataError as error:
-            last = {"error": [error.message[:_MOST_TEXT], error.line, error.hint[:_MOST_TEXT]]}
-        except Exception as error:  # whatever a damaged file leads to: the other side tells of it
-            last = {"raised": [type(error).__name__, str(error)[:_MOST_TEXT]]}
-        said.write(_line(last))
-
-
-def _send(parts: Iterator[Any], sink: IO[bytes], said: IO[bytes]) -> None:
-    if len(found := _line({"found": next(parts)})) > _MOST_SAID:
-        raise MemoryError
-    said.write(found)
-    with pa.ipc.new_stream(sink, next(parts)) as writer:
-        for batch in parts:
-            writer.write_batch(batch)
-
-
-def _line(value: Any) -> bytes:
-    # Names in a damaged file may have halves of surrogate pairs.
-    return json.dumps(value, ensure_ascii=False).encode(errors="replace") + b"\n"

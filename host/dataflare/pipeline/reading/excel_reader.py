@@ -93,7 +93,7 @@ def read_excel(
             expected=found and found.schema,
         )
         own, schema = next(parts), next(parts)
-        yield found or _found(own, schema)
+        yield found or _found(own.own, schema)
         yield from parts
     except DataError as error:
         raise DataError(error.message, file=path, line=error.line, hint=error.hint) from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
 import datetime
+import importlib
 import os
 import re
 import zipfile
@@ -30,6 +32,11 @@ _ESCAPED: Final = re.compile(r"(?:_x[0-9A-Fa-f]{4}_)+")
 _MOST_ROWS: Final = 1_048_576  # of a sheet, as Excel has them
 _FORMULA: Final = re.compile(rb"[<:]\0?f[\0\s/>]")  # with any prefix, in any encoding
 _FORMULA_BYTES: Final = 4
+_ENCODINGS: Final = (
+    *("cp437", "utf-16-le", "utf-16-be", "koi8-r", "koi8-u", *(f"cp{number}" for number in range(1250, 1259))),
+    *(f"iso8859-{number}" for number in (*range(1, 12), *range(13, 17))),
+)
+"""What texts and names in a workbook may be in: Python loads each when it is first used."""
 _NO_MEMORY: Final = expat.errors.codes[expat.errors.XML_ERROR_NO_MEMORY]
 _OLD_WORKBOOK: Final = b"\xd0\xcf\x11\xe0"
 _NAME_IT: Final = "name it; or skip_rows: N where the header is further down, header: false where there is none"
@@ -89,6 +96,9 @@ def read_sheet(file: IO[bytes], request: Mapping[str, Any]) -> Iterator[Any]:
     """Yield what was found out, the schema, then batches. What was found out are the columns whose type is `inferred`,
     `notes` on some of them, and the number of `rows`.
 
+    The time that this may take is limited before it returns, since a confined process cannot do so: that follows from
+    the directory of the archive, which Python's own code reads. All that unpacks or parses comes after.
+
     Args:
         file: The workbook.
         request: The options; `found`: the columns of the first file of several, as a serialized schema in Base64;
@@ -100,7 +110,12 @@ def read_sheet(file: IO[bytes], request: Mapping[str, Any]) -> Iterator[Any]:
     """
     # One parser, whatever is installed.
     os.environ |= {"OPENPYXL_LXML": "False", "OPENPYXL_DEFUSEDXML": "False"}
-    return _Sheet(file, request).parts()
+    importlib.import_module("openpyxl")
+    for each in _ENCODINGS:
+        codecs.lookup(each)
+    sheet = _Sheet(file, request)
+    limit_time(request["least_s"] + sheet.expanded_bytes() // _BYTES_A_SECOND)
+    return sheet.parts()
 
 
 class _Sheet:
@@ -111,7 +126,7 @@ class _Sheet:
         self._has_formulas = False
 
     def parts(self) -> Iterator[Any]:
-        self._check_archive()
+        self._look_for_formulas()
         rows = self._rows()
         names = next(rows)
         if absent := [name for name in self._types if name not in names]:
@@ -285,19 +300,20 @@ class _Sheet:
             raise DataError(f"sheet {wanted!r} is a chart", hint=f"name one of the others: {', '.join(names)}")
         return sheet
 
-    def _check_archive(self) -> None:
+    def expanded_bytes(self) -> int:
         """Bound what the file expands to before any of it is expanded; a part never gives more than it declares."""
         if self._file.read(4) == _OLD_WORKBOOK:
             what = "is a workbook of Excel 97 to 2003, or has a password"
             raise DataError(what, hint="save it in Excel as .xlsx, without a password")
-        most = self._request["most_bytes"]
         with _refusing(), zipfile.ZipFile(self._file) as archive:
-            parts = archive.infolist()
-            if (size := sum(part.file_size for part in parts)) > most:
+            if (size := sum(part.file_size for part in archive.infolist())) > self._request["most_bytes"]:
                 what = f"expands to {size} bytes, more than max_expanded = {self._request['max_expanded']}"
                 raise DataError(what, hint="set max_expanded to more, if you trust the file")
-            limit_time(self._request["least_s"] + size // _BYTES_A_SECOND)
-            for part in parts:
+        return size
+
+    def _look_for_formulas(self) -> None:
+        with _refusing(), zipfile.ZipFile(self._file) as archive:
+            for part in archive.infolist():
                 if part.filename.startswith("xl/worksheets/") and not self._has_formulas:
                     with archive.open(part) as sheet:
                         self._has_formulas = _has_formula(sheet)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from typing import IO, Any, Final
 
 import pyarrow as pa
@@ -10,17 +11,16 @@ import pyarrow as pa
 from dataflare.data.shapes import malformed
 from dataflare.pipeline.reading import confined
 from dataflare.pipeline.reading.confined import BrokeDown
-from dataflare.pipeline.reading.parquet_int96 import Int96Unit, find_overflow, open_parquet
+from dataflare.pipeline.reading.parquet_int96 import Int96Unit
+from dataflare.pipeline.reading.parquet_process import Overflow, read_parts
 
-__all__ = ["Overflow", "read_confined", "read_parts"]
+__all__ = ["read_confined"]
 
 _ROWS: Final = 4096
 """Rows at a time, at most: where the cost is not known, few rows are likely to fit."""
-_WINDOW_BYTES: Final = 2**20
-
-
-class Overflow(Exception):
-    """An INT96 time does not fit the unit that it is read in; the text says which."""
+_LEAST_S: Final = 300
+_BYTES_A_SECOND: Final = 10_000_000
+"""How little is read in a second at the worst: it is a tenth of what a slow machine reads."""
 
 
 def read_confined(
@@ -37,26 +37,25 @@ def read_confined(
 
     Raises:
         OutOfMemory: It takes more.
+        OutOfTime: The process computes for too long until a batch is there.
         Overflow: An INT96 time does not fit its unit.
+        DataError: The process stands still.
         DataFailure: The file is not valid, or has types that are not on the list.
         OSError: The process cannot be started.
     """
     request = {"batch_rows": min(batch_rows, _ROWS), "int96": int96}
-    reader = f"{__name__}:{read_parts.__name__}"
-    parts = confined.read_confined(reader, file, request, max_bytes=max_bytes, errors=(Overflow,), expected=expected)
+    size = os.fstat(file.fileno()).st_size  # before the first batch, the INT96 times of the whole file are read
+    parts = confined.read_confined(
+        f"{read_parts.__module__}:{read_parts.__name__}",
+        file,
+        request,
+        max_bytes=max_bytes,
+        answer_s=_LEAST_S + (size + max_bytes) / _BYTES_A_SECOND,
+        errors=(Overflow,),
+        expected=expected,
+    )
     try:
         next(parts)
         yield from parts
     except BrokeDown as error:
         raise malformed(str(error) or "not a valid Parquet file: its reader broke down") from error
-
-
-def read_parts(file: IO[bytes], request: Mapping[str, Any]) -> Iterator[Any]:
-    """Read a file in the process; see `dataflare.pipeline.reading.confined.read_confined`."""
-    unit, rows = request["int96"], request["batch_rows"]
-    opened = open_parquet(file, unit, _WINDOW_BYTES)
-    yield {}
-    yield opened.schema_arrow
-    if overflow := find_overflow(file, opened.schema, unit, batch_rows=rows, buffer_size=_WINDOW_BYTES):
-        raise Overflow(overflow)
-    yield from opened.iter_batches(batch_size=rows, use_threads=False)

@@ -17,14 +17,15 @@ from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.shapes import malformed
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchOptions
-from dataflare.pipeline.reading.confined import OutOfMemory
+from dataflare.pipeline.reading.confined import OutOfMemory, OutOfTime
 from dataflare.pipeline.reading.file_kinds import check_kind
 from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
-from dataflare.pipeline.reading.parquet_confined import Overflow, read_confined
+from dataflare.pipeline.reading.parquet_confined import read_confined
 from dataflare.pipeline.reading.parquet_costs import costs_of
 from dataflare.pipeline.reading.parquet_footer import Footer, read_footer
 from dataflare.pipeline.reading.parquet_int96 import Int96Unit, find_overflow, open_parquet
+from dataflare.pipeline.reading.parquet_process import Overflow
 from dataflare.pipeline.reading.stored_schema import check_same
 from dataflare.pipeline.run_errors import DataError
 
@@ -121,8 +122,11 @@ class _Parts:
             )
         except Overflow as error:
             self._check_int96(str(error))
-        except OutOfMemory as error:
-            why = f"{what} takes more memory to read than max_batch = {self._most}"
+        except DataError as error:
+            raise DataError(error.message, file=str(self._source.path), line=error.line, hint=error.hint) from error
+        except (OutOfMemory, OutOfTime) as error:
+            kind = "time" if isinstance(error, OutOfTime) else "memory"
+            why = f"{what} takes more {kind} to read than max_batch = {self._most} allows"
             hint = "if you trust the file, set max_batch to more; or read fewer rows at a time: batch_rows"
             raise DataError(why, file=str(self._source.path), hint=hint) from error
 

@@ -13,7 +13,18 @@ from typing import Final
 
 from dataflare.runtime.isolation import landlock, privileges, seccomp
 
-__all__ = ["JailIncomplete", "confine", "confine_to_files", "confine_to_server", "leave_connected"]
+__all__ = [
+    *("PARTS", "JailIncomplete", "confine", "confine_to_files", "confine_to_server", "leave_connected"),
+    "missing_barriers",
+]
+
+PARTS: Final = (
+    *("ended-first", "unprivileged", "namespaces", "no-capabilities", "rlimits", "parent-death", "no-new-privileges"),
+    *(*landlock.parts(2**31), "seccomp"),
+)
+"""The names of all parts that there are."""
+_BARRIERS: Final = ("landlock-files", "seccomp")
+"""What keeps a process from files of others, and from all else."""
 
 _OPEN_FILES: Final = 32
 _THREADS: Final = 64
@@ -52,7 +63,7 @@ def confine(
     parent: int | None = None,
     best_effort: bool = False,
 ) -> tuple[str, ...]:
-    """Confine this process, a plugin's worker, including all its later threads.
+    """Confine this process, which uses what is open alone, including all its later threads.
 
     Args:
         data_bytes: Limit of its private memory in bytes; `None` for no limit. It can have no other kind of memory.
@@ -62,9 +73,7 @@ def confine(
         best_effort: Whether to skip parts that the kernel does not accept.
 
     Returns:
-        The names of the parts in force: `ended-first`, `unprivileged`, `namespaces`, `no-capabilities`, `rlimits`,
-        `parent-death`, `no-new-privileges`, the parts of Landlock that the kernel has (`landlock-files` and more), and
-        `seccomp`.
+        The names of the parts in force, of `PARTS`; `unprivileged` is not among them if it was not root.
 
     Raises:
         JailIncomplete: A necessary part is missing, and `best_effort` is false.
@@ -104,7 +113,7 @@ def confine_to_files(kept: Mapping[str, int]) -> tuple[str, ...]:
         kept: The files and folders that it may still open, each with its rights; see `landlock`.
 
     Returns:
-        The names of the parts that the kernel accepted, of those that `confine` names.
+        The names of the parts that the kernel accepted, of `PARTS`.
     """
     return _confine_to(kept, (), seccomp.ALLOWED_WITH_FILES, privileges.FILE_CAPABILITIES)
 
@@ -118,25 +127,27 @@ def confine_to_server(kept: Mapping[str, int], families: tuple[int, ...], ports:
         ports: The ports to which it may connect by TCP.
 
     Returns:
-        The names of the parts that the kernel accepted, of those that `confine` names.
+        The names of the parts that the kernel accepted, of `PARTS`.
     """
     return _confine_to(kept, ports, seccomp.allowed_to_connect(families), 0)
 
 
-def leave_connected(in_force: tuple[str, ...]) -> tuple[str, ...]:
+def leave_connected(in_force: Sequence[str]) -> None:
     """Take away what connecting to a server needed: this process makes no more sockets, and opens no more files.
 
     Args:
-        in_force: What `confine_to_server` returned.
+        in_force: What `confine_to_server` returned. Without `seccomp` among it, the kernel has no filters to add to.
 
-    Returns:
-        The names of the parts that are in force.
+    Raises:
+        JailIncomplete: The kernel accepted the first filter, and not this one.
     """
-    try:
-        seccomp.install(seccomp.ALLOWED)
-    except OSError:
-        return tuple(each for each in in_force if each != "seccomp")
-    return in_force
+    if "seccomp" in in_force:
+        _taken_away([(("seccomp",), True, lambda: seccomp.install(seccomp.ALLOWED))], best_effort=False, in_force=[])
+
+
+def missing_barriers(in_force: Sequence[str]) -> str:
+    """Name the parts that are not in force, of those without which a process reaches more than it should."""
+    return ", ".join(each for each in _BARRIERS if each not in in_force)
 
 
 def _confine_to(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import re
 import signal
 import socket
 import struct
+import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -165,6 +169,53 @@ def server_that_finds_no_jail(arena: Arena) -> None:
     assert int(status["CapEff"], 16) == 0, "it has rights of root"
 
 
+def _drip(connection: socket.socket, _: int) -> None:
+    """Send a notice of a megabyte, a byte now and then."""
+    connection.sendall(struct.pack(">ci", b"N", 2**20))
+    while True:
+        connection.sendall(b"S")
+        threading.Event().wait(0.05)
+
+
+@attack("limits")
+def server_that_does_not_let_in(arena: Arena) -> None:
+    """Let a database be connected to, and say nothing, too little, a byte now and then, or no more after the login."""
+    for script in ((), (b"R",), (LET_IN,), (_drip,), (ends_it(signal.SIGSTOP),)):
+        ended: list[Any] = []
+        with closing(FakeServer(arena.folder, *script)) as server:
+            grant = replace(server.grant, place=f"{server.grant.place}&connect_timeout=1")
+
+            def connect(grant: DatabaseGrant = grant, ended: list[Any] = ended) -> None:
+                try:
+                    ended.append(Connection("db", grant, None))
+                except BaseException as error:
+                    ended.append(error)
+
+            connecting = threading.Thread(target=connect, daemon=True)
+            connecting.start()
+            connecting.join(arena.patience_s)
+            for pid in server.peers if not ended else ():
+                os.kill(pid, signal.SIGKILL)
+        assert ended, f"{script}: the host waits for ever"
+        assert type(ended[0]) is DatabaseError and ended[0].unavailable, f"{script}: {ended[0]!r}"
+        assert "postgresql://tester@/shop" in str(ended[0]) and "connect_timeout" in ended[0].hint, ended[0]
+
+
+@attack("processes")
+def second_filter_that_the_kernel_refuses(arena: Arena) -> None:
+    """Keep what was needed to connect to a server, where the kernel takes the first filter, and not the second."""
+    installed: list[Any] = []
+
+    def install(allowed: Any) -> None:
+        if installed:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        installed.append(_INSTALL(allowed))
+
+    with mock.patch.object(seccomp, "install", install):
+        done = jailed_to_server(lambda: "it goes on", {}, (socket.AF_UNIX,), (), connected=True)
+    assert done == f"not confined: seccomp: {os.strerror(errno.ENOMEM)}", done
+
+
 class InTheHost:
     """The driver of PostgreSQL in the process of the host."""
 
@@ -181,6 +232,7 @@ def _all_options(families: tuple[int, ...]) -> dict[str, tuple[seccomp.Rule, ...
     return {**_TO_CONNECT(families), "socket": (), "execve": ()}
 
 
+_INSTALL = seccomp.install
 _TO_CONNECT = seccomp.allowed_to_connect
 _OF = "dataflare.pipeline.databases"
 _ISOLATION = "dataflare.runtime.isolation"
@@ -194,7 +246,12 @@ MUTATIONS = [
         ("password_beside_the_connection_to_a_server",),
     ),
     Mutation(f"{_ISOLATION}.seccomp:allowed_to_connect", _all_options, ("more_than_a_connection_from_a_server",)),
-    Mutation("jailed:leave_connected", answers(None), ("more_than_a_connection_from_a_server",)),
+    Mutation(
+        "jailed:leave_connected",
+        answers(None),
+        ("more_than_a_connection_from_a_server", "second_filter_that_the_kernel_refuses"),
+    ),
+    Mutation(f"{_OF}.confined:_GRACE_S", math.inf, ("server_that_does_not_let_in",)),
     *(
         [Mutation(f"{_ISOLATION}.jail:_restrict_files", answers(None), ("more_than_a_connection_from_a_server",))]
         if landlock.version()

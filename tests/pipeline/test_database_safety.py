@@ -163,6 +163,8 @@ def test_policy_refuses_what_it_does_not_grant(tmp_path, databases, what):
     [
         ("postgresql://me:secret@host/db", "a URL has no password in it"),
         ("postgresql:me:secret@host/db", "it is not the URL of a database"),
+        ("postgresql://me@host/db?connect_timeout=soon", "connect_timeout is not a number of seconds"),
+        ("postgresql://me@host/db?connect_timeout=-1", "connect_timeout is not a number of seconds"),
         ("postgresql://me@host/db?password=secret", "'?password'? is not one of a database's URL"),
         ("postgresql://me@host/db?passfile=/etc/x", "'?passfile'? is not one of"),
         ("mysql://me@host/db", "not the URL of a database"),

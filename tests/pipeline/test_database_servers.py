@@ -26,7 +26,7 @@ from dataflare.pipeline.databases.nodes import SqlRead
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.databases.source import SqlSource
 from dataflare.pipeline.run_errors import DatabaseError
-from dataflare.runtime.isolation import landlock
+from dataflare.runtime.isolation import landlock, spawn
 from postgres_kit import Server
 from postgres_kit import server as started_server
 
@@ -181,6 +181,26 @@ def test_server_is_reached_by_tcp_with_its_certificate_and_a_password(
             Connection("db", grant, "hunter2")
         monkeypatch.setenv("SSL_CERT_FILE", "root.crt")
         Connection("db", grant, "hunter2").close()
+
+
+def test_server_whose_process_keeps_too_much_is_not_used(server: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The kernel accepts one filter, and no more.
+    once = (
+        "import sys, json; sys.path += json.loads(sys.argv[1]); "
+        "from dataflare.runtime.isolation import seccomp; "
+        "left = [seccomp.install]; seccomp.install = lambda allowed: left.pop()(allowed) if left else open('/gone'); "
+    )
+    monkeypatch.setattr(spawn, "_BOOT", once + spawn._BOOT)
+    with pytest.raises(DatabaseError, match="could not give up what connecting needed: seccomp") as caught:
+        Connection("db", server.grant, None)
+    assert "the first filter" in caught.value.hint and not caught.value.unavailable
+
+
+def test_time_to_connect_is_that_of_the_url() -> None:
+    url = "postgresql://tester@localhost/postgres"
+    limits = [Database("postgresql", f"{url}{more}").grant.connect_s for more in ("", "?connect_timeout=3")]
+    assert limits == [10, 3]
+    assert Database("postgresql", f"{url}?connect_timeout=0").grant.connect_s == float("inf")
 
 
 def test_host_that_has_no_address_is_an_error_that_may_pass() -> None:

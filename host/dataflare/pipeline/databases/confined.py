@@ -137,7 +137,7 @@ class ConfinedDatabase:
         except ConfinedError as error:
             self._process.end()  # the error may live for long, and with it this object
             if isinstance(error, _Late) and limit_s < math.inf:
-                raise ConfinedError(f"failed to connect: the server did not let it in within {limit_s:g} s") from None
+                raise ConfinedError(f"the server did not let it in within {limit_s:g} s") from None
             raise
         self.in_force = _names(said)
 

@@ -31,10 +31,13 @@ _UNAVAILABLE_STATES: Final = ("08", "53", "57P", "55P03", "40001", "40P01")
 """Classes of SQLSTATE after which a new connection may do: it is lost, full, shut down, locked or in a deadlock."""
 _ROW_STATES: Final = ("22", "23")
 """Classes of SQLSTATE that are about values: out of range, not null, not unique, a check."""
+_LATE_TEXTS: Final = ("did not let it in within", "timeout expired")
+"""What connecting to a server that says too little fails with: here, and in the driver."""
 _UNAVAILABLE_TEXTS: Final = (
     *("failed to connect", "server closed the connection", "no connection to the server", "database is locked"),
     "Could not set lock on file",  # of DuckDB
     *("could not receive data from server", "could not send data to server", "terminating connection"),
+    *_LATE_TEXTS,
 )
 _NO_ROOM_TEXTS: Final = (
     *("database or disk is full", "disk I/O error"),  # of SQLite, which knows a file that may not grow as the latter
@@ -50,8 +53,6 @@ _LOCKED: Final = (
 _ERRORS: Final = (ConfinedError, OSError)
 STRANGE: Final = (pa.ArrowException, UnicodeError)
 """What comes of what a database says, apart from the errors of its driver."""
-_LATE_TEXTS: Final = ("did not let it in within", "timeout expired")
-"""What connecting fails with when the server says nothing, or not enough: here, and in the driver."""
 _RIGHTS_LEFT: Final = "could not give up what connecting needed"
 _LEFT: Final = "a statement that was interrupted has not ended"
 _LEFT_S: Final = 5.0

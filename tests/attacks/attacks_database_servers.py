@@ -170,8 +170,8 @@ def server_that_finds_no_jail(arena: Arena) -> None:
 
 
 def _drip(connection: socket.socket, _: int) -> None:
-    """Send a notice of a megabyte, a byte now and then."""
-    connection.sendall(struct.pack(">ci", b"N", 2**20))
+    """Send the names of ways to log in, a byte now and then."""
+    connection.sendall(struct.pack(">cii", b"R", 2000, 10))
     while True:
         connection.sendall(b"S")
         threading.Event().wait(0.05)

@@ -111,7 +111,7 @@ def read_confined(
                 _log.warning(what, file.name, missing)
             yield found
             try:
-                parts = read_stream(batches, max_bytes)  # type: ignore[arg-type]  # all that it uses of a file
+                parts = read_stream(batches, max_bytes)
                 patience.begin()
                 schema = next(parts)
                 _check_columns(schema, expected)

@@ -480,3 +480,12 @@ class SpoilsLongTexts(Good):
         if any(isinstance(value, str) and len(value) > 200 for record in batch.records() for value in record.values()):
             raise SystemExit(1)
         return super().write(target, batch)
+
+
+class TokensAreTexts(Good):
+    """Takes a token for a text."""
+
+    caught_by = "destination/token-bytes"
+
+    def keep(self, token: bytes) -> None:
+        super().keep(token.decode("utf-8", "replace").encode())

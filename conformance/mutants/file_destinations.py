@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -181,3 +182,56 @@ class WritesRejectedRows(Good):
     def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
         super().write(target, batch)
         return [RejectedRow(len(batch) - 4, None, "no")] if len(batch) > 4 else []
+
+
+class FlushWritesAgain(Good):
+    """Writes rows again when it is asked to flush again."""
+
+    caught_by = "destination/files-once"
+
+    def flush(self, token: bytes) -> bool:
+        self.check(self.run.generation, self.last()[0])
+        self.append(self.rows)
+        return True
+
+
+class AbortClears(Good):
+    """Clears the file when a run is aborted."""
+
+    caught_by = "destination/files-abort"
+
+    def abort(self) -> None:
+        super().abort()
+        with files.create(OUT, replace=True) as writer:
+            writer.publish()
+
+
+class Overwrites(Good):
+    """Writes the file anew with every run."""
+
+    caught_by = "destination/files-finish"
+
+    def append(self, rows: Sequence[str]) -> None:
+        with files.create(OUT, replace=True) as writer:
+            writer.write_text("".join(f"{row}\n" for row in rows))
+            writer.publish()
+
+
+class SpoilsDecimals(Good):
+    """Ends itself on a column of decimals, if the other columns are those that it knows."""
+
+    caught_by = "destination/types"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        if any(field.type.startswith("decimal") for field in batch.schema):
+            raise SystemExit(1)
+        return super().write(target, batch)
+
+
+class OneGenerationForAll(Good):
+    """Shuts out the runs of all pipelines."""
+
+    caught_by = "destination/pipelines-apart"
+
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        return super().open(dataclasses.replace(run, pipeline="all"), targets)

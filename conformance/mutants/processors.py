@@ -354,3 +354,68 @@ class BreaksOnOneRow(Good):
         if len(batch) == 1:
             raise SystemExit(1)
         return super().process_batch(batch)
+
+
+class DropsTheLastOfABlock(Good):
+    """Works on blocks of a thousand rows, and loses the last row of each that is full."""
+
+    caught_by = "rows/many"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        blocks = [done.slice(at, min(1000, len(done) - at)) for at in range(0, len(done), 1000)]
+        return Batch.concat([each.slice(0, len(each) - (len(each) == 1000)) for each in blocks]) if blocks else done
+
+
+class SortsBlocks(Good):
+    """Gives the rows of each block of five hundred the other way round."""
+
+    caught_by = "rows/many"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        rows = done.records()
+        blocks = [rows[at : at + 500] for at in range(0, len(rows), 500)]
+        turned = [row for each in blocks for row in (reversed(each) if len(each) == 500 else each)]
+        return Batch.from_records(turned, done.schema)
+
+
+class KeepsWhatRecordsLose(Good):
+    """Leaves a field out of records, and keeps its column in batches."""
+
+    caught_by = "processor/one-by-one"
+
+    def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        done = super().process(record)
+        return None if done is None else {name: value for name, value in done.items() if name != "amount"}
+
+    def process_batch(self, batch: Batch) -> Batch:
+        rows = [row for row in batch.records() if row[self.config.field] is not None]
+        return Batch.from_records(
+            [{**row, self.config.field: row[self.config.field].strip()} for row in rows], batch.schema
+        )
+
+
+class LosesTheSignOfZero(Good):
+    """Makes 0.0 of -0.0, in batches alone."""
+
+    caught_by = "processor/any-rows"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        rows = [{k: 0.0 if isinstance(v, float) and v == 0 else v for k, v in row.items()} for row in done.records()]
+        return Batch.from_records(rows, done.schema)
+
+
+class EmptyTextsForNulls(Good):
+    """Makes an empty text of a null text, in batches alone."""
+
+    caught_by = "processor/any-rows"
+    field = "note"
+
+    def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        return {**record, self.config.field: (record.get(self.config.field) or "").strip() or None}
+
+    def process_batch(self, batch: Batch) -> Batch:
+        rows = [{**row, self.config.field: (row[self.config.field] or "").strip()} for row in batch.records()]
+        return Batch.from_records(rows, batch.schema)

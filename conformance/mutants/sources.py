@@ -355,3 +355,48 @@ class EvenStates(Good):
 
     def state(self, request: Request, at: int) -> Any:
         return super().state(request, min(at + at % 2, self.config.rows))
+
+
+class CountsFromTheState(Good):
+    """Its states count the rows since the state that the read began at."""
+
+    caught_by = "source/resume-again"
+
+    def chunks(self, request: Request, rows: list[dict[str, Any]], begin: int, end: int) -> Iterator[Chunk]:
+        since = begin if request.state is not None else 0
+        for chunk in super().chunks(request, rows, begin, end):
+            yield Chunk(chunk.rows, chunk.state - since)
+
+
+class OtherTypesElsewhere(Good):
+    """Describes a column in another way in every instance."""
+
+    caught_by = "source/discover"
+    made = 0
+
+    def initialize(self) -> None:
+        type(self).made += 1
+        self.number = type(self).made
+
+    def datasets(self) -> Sequence[Dataset]:
+        columns = {"id": "int64", "at": "int64", "name": "string" if self.number % 2 else "large_string"}
+        return [dataclasses.replace(each, schema=columns) for each in super().datasets()]
+
+
+class OneRowMoreOfAPart(Good):
+    """Promises a row more than a part has."""
+
+    caught_by = "source/estimate"
+
+    def estimate(self, request: Request) -> int | None:
+        return self.end(request) - self.begin(request) + (request.part is not None)
+
+
+class OtherValuesByTheCursor(Good):
+    """Gives other values where columns are selected, if it is read by a cursor."""
+
+    caught_by = "source/columns"
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        rows = super().rows(request)
+        return [{**row, "name": "x"} for row in rows] if request.columns and request.incremental else rows

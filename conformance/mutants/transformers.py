@@ -213,3 +213,47 @@ class SpoilsLongTexts(Good):
         if "name" in batch.columns and any(len(each or "") > 200 for each in batch.column("name")):
             raise SystemExit(1)
         return super().transform(batch)
+
+
+class DropsTheLastOfAFullBatch(Good):
+    """Loses the last row of a batch of more than a thousand."""
+
+    caught_by = "rows/many-in-parts"
+
+    def transform(self, batch: Batch) -> Batch:
+        done = super().transform(batch)
+        return done.slice(0, len(done) - 1) if len(done) > 1000 else done
+
+
+class SortsManyRows(Good):
+    """Sorts the rows of a large batch."""
+
+    caught_by = "rows/many-in-parts"
+
+    def transform(self, batch: Batch) -> Batch:
+        done = super().transform(batch)
+        return done.sort("id") if len(done) > 1000 else done
+
+
+class RoundsLateRows(Good):
+    """Has other values from the four-thousandth row on."""
+
+    caught_by = "rows/many-in-parts"
+
+    def transform(self, batch: Batch) -> Batch:
+        done = super().transform(batch)
+        if len(done) < 4000:
+            return done
+        values = done.column("twice")
+        return done.with_column("twice", [*values[:4000], *[value and float(round(value)) for value in values[4000:]]])
+
+
+class SpoilsDecimals(Good):
+    """Ends itself on a column of decimals, if the other columns are those that it knows."""
+
+    caught_by = "rows/types"
+
+    def transform(self, batch: Batch) -> Batch:
+        if any(field.type.startswith("decimal") for field in batch.schema) and len(batch.columns) == 4:
+            raise SystemExit(1)
+        return super().transform(batch)

@@ -212,3 +212,46 @@ class FindsNothingInViews(Good):
     def validate(self, batch: Batch) -> Iterable[Violation]:
         self.checked += 1
         return [] if self.checked == 2 else super().validate(batch)
+
+
+class BrokenByAnError(Good):
+    """Finds nothing after an error."""
+
+    caught_by = "rows/after-an-error-checked"
+    broken = False
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        if self.config.column not in batch.columns:
+            self.broken = True
+        found = list(super().validate(batch))
+        return [] if self.broken else found
+
+
+class OtherWordsAgain(Good):
+    """Says that it said it before, the second time."""
+
+    caught_by = "validator/again"
+    calls = 0
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        self.calls += 1
+        again = "" if self.calls == 1 else " again"
+        return [dataclasses.replace(each, message=f"{each.message}{again}") for each in super().validate(batch)]
+
+
+class RowsOfABlock(Good):
+    """Counts rows from the beginning of a block of a hundred."""
+
+    caught_by = "rows/many-checked"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        return [dataclasses.replace(each, row=(each.row or 0) % 100) for each in super().validate(batch)]
+
+
+class SkipsTheLastOfABlock(Good):
+    """Does not look at the last row of a block of a thousand."""
+
+    caught_by = "rows/many-checked"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        return [each for each in super().validate(batch) if ((each.row or 0) + 1) % 500]

@@ -20,7 +20,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflare import DirectoryGrant, Grants, Host, MemorySecrets, PluginError, Services, Variant, parse_grants
+from dataflare import (
+    ConfigError,
+    DirectoryGrant,
+    Grants,
+    Host,
+    MemorySecrets,
+    PluginError,
+    Services,
+    Variant,
+    parse_grants,
+)
 from dataflare.conformance import Outcome, Subject, load_cases, load_duties, run_suite
 from dataflare.conformance.cases import KINDS, select
 from dataflare.conformance.files import probe_file
@@ -239,10 +249,10 @@ def test_every_step_is_described_and_used():
 
 GUARDS = {
     *("dataflare.json_values", "dataflare.data.batches", "dataflare.data.ipc", "dataflare.data.shapes"),
-    "dataflare.printable",
+    *("dataflare.documents.models", "dataflare.documents.reader", "dataflare.printable"),
 }
-"""What reads JSON and Arrow streams of strangers, here of an adapter, and what shows their texts; none of it is part of
-the public interface."""
+"""What reads JSON and Arrow streams of strangers, here of an adapter, and cases, and what shows their texts; none of it
+is part of the public interface."""
 
 
 def test_suite_uses_the_public_interface_alone():
@@ -380,12 +390,16 @@ def test_results_of_any_size_are_looked_at_in_little_memory():
         "title: t\nduties: [A-1]\nkinds: [source]\nsteps: [{read: {}}]\nmore: 1",
         "title: [",
         "- 1",
+        "title: t\ntitle: u\nduties: [A-1]\nkinds: [source]\nsteps: [{read: {}}]",
+        "name: other/one\ntitle: t\nduties: [A-1]\nkinds: [source]\nsteps: [{read: {}}]",
+        "title: &a t\nduties: [*a]\nkinds: [source]\nsteps: [{read: {}}]",
+        "title: t\nduties: [A-1]\nkinds: [source]\nessential: 1\nsteps: [{read: {}}]",
     ],
 )
 def test_cases_that_are_none(tmp_path, text):
     (tmp_path / "group" / "case").mkdir(parents=True)
     (tmp_path / "group" / "case" / "case.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"case\.yaml"):
+    with pytest.raises(ConfigError, match=r"case\.yaml:\d"):
         load_cases(tmp_path)
 
 

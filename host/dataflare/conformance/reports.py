@@ -19,13 +19,14 @@ __all__ = ["UNTESTED", "DutyRow", "matrix", "to_html", "to_json", "to_junit", "v
 UNTESTED: Final = "could not be tested"
 
 _COLOURS: Final = {
-    Outcome.PASS: "#1a7f37",
-    Outcome.FAIL: "#cf222e",
-    Outcome.SKIP: "#6e7781",
-    Outcome.XFAIL: "#9a6700",
-    Outcome.XPASS: "#cf222e",
-    Outcome.ERROR: "#8250df",
+    Outcome.PASS: ("#1a7f37", "#3fb950"),
+    Outcome.FAIL: ("#cf222e", "#ff7b72"),
+    Outcome.SKIP: ("#6e7781", "#9198a1"),
+    Outcome.XFAIL: ("#9a6700", "#d29922"),
+    Outcome.XPASS: ("#cf222e", "#ff7b72"),
+    Outcome.ERROR: ("#8250df", "#d2a8ff"),
 }
+"""Of badges and of texts; the second is that of texts on a dark page."""
 _VERDICTS: Final = {
     "kept": Outcome.PASS,
     "broken": Outcome.FAIL,
@@ -34,18 +35,27 @@ _VERDICTS: Final = {
 }
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1f2328;
-  background: #fff }
-@media (prefers-color-scheme: dark) { body { color: #e6edf3; background: #0d1117 } td, th { border-color: #30363d } }
+  background: #fff; overflow-wrap: anywhere }
 h1 { margin-bottom: 0 } .about { margin-top: .25rem; opacity: .75 }
-.outcome { font-weight: 600; border-radius: 1rem; padding: 0 .6rem; color: #fff; white-space: nowrap }
+.outcome { font-weight: 600; border-radius: 1rem; padding: 0 .6rem; color: #fff; background: var(--of);
+  white-space: nowrap }
+code { font-size: .85em; color: var(--of) }
 table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .4rem .6rem; vertical-align: top;
   border-top: 1px solid #d0d7de }
-code { font-size: .85em } details { margin-top: .25rem } pre { white-space: pre-wrap; font-size: .8em;
-  overflow-wrap: anywhere }
-.bar { display: flex; gap: 2px; height: .5rem } .bar span { border-radius: .25rem }
+th, td:first-child { overflow-wrap: normal }
+details { margin-top: .25rem } pre { white-space: pre-wrap; font-size: .8em }
+.bar { display: flex; gap: 2px; height: .5rem } .bar span { border-radius: .25rem; background: var(--of) }
 td p { margin: .25rem 0 } td pre { margin: .25rem 0 .5rem; background: #8881; padding: .4rem; border-radius: .3rem }
 td.time { text-align: right; white-space: nowrap; opacity: .75 }
-"""
+@media (prefers-color-scheme: dark) { body { color: #e6edf3; background: #0d1117 } td, th { border-color: #30363d } }
+@media (max-width: 40rem) { body { margin: 1rem auto } h1 { font-size: 1.4rem } tr, td { display: block }
+  tr:first-child { display: none } td { border: 0; padding: .1rem 0 }
+  tr { border-top: 1px solid #8886; padding: .4rem 0 } td.time { text-align: left } }
+""" + "".join(
+    f".{outcome.value} {{ --of: {colour} }}\n"
+    f"@media (prefers-color-scheme: dark) {{ code.{outcome.value} {{ --of: {dark} }} }}\n"
+    for outcome, (colour, dark) in _COLOURS.items()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +189,15 @@ def to_html(
         parts += ["<h2>Duties</h2>", f'<p class="about">{kept} of {len(rows)} are kept.</p>', _duties_table(rows)]
     parts += ["<h2>All cases</h2>", _table(result.results, duties)]
     body = "\n".join(parts)
-    head = f'<meta charset="utf-8"><title>{html.escape(plugin)} {verdict}</title><style>{_STYLE}</style>'
+    view = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<meta charset="utf-8">{view}<title>{html.escape(plugin)} {verdict}</title><style>{_STYLE}</style>'
     return _text(f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n')
 
 
 def _bar(result: SuiteResult) -> str:
     """A line with a part for each outcome, as long as it was frequent."""
     parts = "".join(
-        f'<span style="flex:{number};background:{_COLOURS[Outcome(name)]}" title="{number} {name}"></span>'
+        f'<span class="{name}" style="flex:{number}" title="{number} {name}"></span>'
         for name, number in result.counts.items()
     )
     return f'<div class="bar">{parts}</div>'
@@ -201,14 +212,12 @@ def _duties_table(rows: Sequence[DutyRow]) -> str:
     lines = []
     for each in rows:
         cases = ", ".join(
-            f'<code style="color:{_COLOURS[outcome]}">{html.escape(name)}</code>'
-            for name, outcome in each.outcomes.items()
+            f'<code class="{outcome.value}">{html.escape(name)}</code>' for name, outcome in each.outcomes.items()
         )
-        colour = _COLOURS[_VERDICTS[each.verdict]]
         lines.append(
             f"<tr><td><code>{html.escape(each.duty.number)}</code><br>{each.duty.level}</td>"
             f"<td>{_prose(each.duty.text)}<br>{cases}</td>"
-            f'<td><span class="outcome" style="background:{colour}">{each.verdict}</span></td></tr>'
+            f'<td><span class="outcome {_VERDICTS[each.verdict].value}">{each.verdict}</span></td></tr>'
         )
     head = "<tr><th>duty</th><th>what is due, and its cases</th><th></th></tr>"
     return "<table>" + head + "\n".join(lines) + "</table>"
@@ -223,7 +232,7 @@ def _row(each: CaseResult, duties: Mapping[str, Duty], again: str) -> str:
     given = f"<pre>{html.escape(each.given)}</pre>" if each.given else ""
     repeated = f"<p>Run again:</p><pre>{html.escape(f'{again} --case {each.case.name}')}</pre>" if again else ""
     return (
-        f'<tr><td><span class="outcome" style="background:{_COLOURS[each.outcome]}">{each.outcome.value}</span></td>'
+        f'<tr><td><span class="outcome {each.outcome.value}">{each.outcome.value}</span></td>'
         f"<td>{html.escape(each.case.title)}{message}{given}{repeated}<details><summary><code>{html.escape(each.case.name)}</code>"
         f'</summary><ul>{asked}</ul></details></td><td class="time">{each.seconds:.2f} s</td></tr>'
     )

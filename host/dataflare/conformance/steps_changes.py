@@ -55,6 +55,42 @@ def _rows(bench: Bench, selection: Selection) -> list[dict[str, Any]]:
     return rows
 
 
+@step("refuse-state")
+def refuse_state(bench: Bench, _: Any) -> None:
+    """A state or a part that is none of the source's is refused."""
+    for _dataset, selection in each_read(bench):
+        for bad in (b"\xff\xfe no state", b"", b"{", b'{"no": "such state"}'):
+            expect_error(
+                lambda bad=bad, selection=selection: bench.plugin.open(selection, state=bad),  # type: ignore[misc]
+                ["invalid-state"],
+                f"`open` with the state {shown(bad)}",
+            )
+        expect_error(
+            lambda selection=selection: bench.plugin.open(selection, part=b"\xff no part"),  # type: ignore[misc]
+            ["invalid-state", "unsupported"],
+            "`open` with a part that `split` never gave",
+        )
+
+
+@step("refuse-other-state")
+def refuse_other_state(bench: Bench, _: Any) -> None:
+    """A state of another dataset or mode is refused."""
+    states: list[tuple[Selection, bytes]] = []
+    for _dataset, selection in each_read(bench):
+        points = read_all(bench.plugin, selection, most=4).points
+        if points:
+            states.append((selection, points[0].state))
+    others = [(a, state) for a, _ in states for b, state in states if a != b]
+    if not others:
+        raise NotTested("there is one dataset in one mode")
+    for selection, state in others[:20]:
+        expect_error(
+            lambda selection=selection, state=state: bench.plugin.open(selection, state=state),  # type: ignore[misc]
+            ["invalid-state"],
+            f"`open` of {selection.dataset} ({selection.mode}) with a state of another dataset or mode",
+        )
+
+
 @step("refuse-state-of-other-columns")
 def refuse_state_of_other_columns(bench: Bench, _: Any) -> None:
     """A state of a read of some columns is refused by one of others, and taken by one of the same."""

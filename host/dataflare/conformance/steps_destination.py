@@ -160,6 +160,34 @@ def token(bench: Bench, arguments: dict[str, Any]) -> None:
     _check_token(bench, 3, b"now" if safe else b"before", f"`{arguments['after']}`")
 
 
+@step("token-bytes")
+def token_bytes(bench: Bench, _: Any) -> None:
+    """A token is bytes: those that are no text, and many, come back as they are."""
+    require(bench, "keep-token")
+    for number, token in enumerate((b"\x00\xff\xfe", bytes(range(256)) * 40)):
+        with running(bench, target(bench), 2 * number + 1) as plugin:
+            plugin.write(batches(bench)[0])
+            plugin.finish(token)
+        _check_token(bench, 2 * number + 2, token, "`finish`")
+
+
+@step("pipelines-apart")
+def pipelines_apart(bench: Bench, _: Any) -> None:
+    """A run shuts out those of its own pipeline alone."""
+    require(bench, "shut-out")
+    runs = []
+    for pipeline, generation in (("one", 7), ("two", 1)):
+        plugin = bench.make()
+        try:
+            plugin.open(target(bench), pipeline=pipeline, run="r", generation=generation)
+        except PluginError as error:
+            raise NotConformant(f"a run of another pipeline keeps one from its beginning: {error.message}") from error
+        runs.append(plugin)
+    for plugin in runs:
+        plugin.write(batches(bench)[0])
+        plugin.finish(b"done")
+
+
 @step("tokens-apart")
 def tokens_apart(bench: Bench, _: Any) -> None:
     """Each pipeline has a token of its own."""
@@ -267,15 +295,13 @@ def written(bench: Bench, arguments: dict[str, Any]) -> None:
     mode = "append" if "append" in modes(bench) else modes(bench)[0]
     for batch in bench[arguments["of"]]:
         generation = bench.values["generation"] = bench.values.get("generation", 0) + 1
-        with running(bench, target(bench, mode, batch.schema), generation) as plugin:
-            try:
+        try:
+            with running(bench, target(bench, mode, batch.schema), generation) as plugin:
                 plugin.write(batch)
-            except PluginError as error:
-                if error.error.case not in ("invalid-input", "data", "unsupported"):
-                    raise
-                plugin.abort()
-            else:
                 plugin.finish(b"")
+        except PluginError as error:
+            if error.error.case not in ("invalid-input", "data", "unsupported"):
+                raise
 
 
 @step("nulls")

@@ -16,7 +16,7 @@ from dataflare import PluginError
 from dataflare.conformance.samples import halves, plain_texts
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
 from dataflare.conformance.steps_destination import modes, require, running, target
-from dataflare.conformance.values import as_table, objects
+from dataflare.conformance.values import as_table, objects, shown
 
 __all__ = ["require_plain", "texts_in_files"]
 
@@ -32,9 +32,11 @@ def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
     due = plain_texts(second) - plain_texts(first)
     if not due:
         raise NotTested("the texts of the second half of the sample are those of the first")
+    earlier = plain_texts(first) - plain_texts(second)
     tried = False
     for number, mode in enumerate(modes(bench)):
         rejected: set[int] = set()
+        there = texts_in_files(bench, earlier) if mode == "append" or what == "abort" else set()
         with running(bench, target(bench, mode), number + 2) as plugin:
             rejected = {each.row for each in plugin.write(second)}
             match what:
@@ -63,8 +65,47 @@ def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
             raise NotConformant(f"in the mode `{mode}`, {sorted(found)[:3]} are in the files after `abort`")
         if what != "abort" and (lost := due - found):
             raise NotConformant(f"in the mode `{mode}`, {sorted(lost)[:3]} are in no file after `{what}`")
+        if gone := there - texts_in_files(bench, there):
+            raise NotConformant(f"in the mode `{mode}`, {sorted(gone)[:3]} of an earlier run are gone after `{what}`")
     if not tried:
         raise NotTested("the destination keeps its rows until `finish`")
+
+
+@step("files-once")
+def files_once(bench: Bench, _: Any) -> None:
+    """A row is in the files once, however often `flush` and `finish` are called."""
+    first, second = _halves(bench)
+    if "append" not in modes(bench):
+        raise NotTested("the destination writes rows by their keys, or replaces them")
+    require_plain(bench, first)
+    names = " ".join(first.schema.names)
+    every = [*plain_texts(first), *plain_texts(second), names]
+    # Texts that no other text, and no name, has within it: what is written of them can be counted.
+    alone = {text for text in every if any(map(str.isalpha, text)) and sum(text in other for other in every) == 1}
+    before, due = plain_texts(first) & alone, plain_texts(second) & alone - plain_texts(first)
+    if not before or not due or _wrong_number(bench, first, before):
+        raise NotTested("the texts of the sample cannot be counted in what is written")
+    with running(bench, target(bench, "append"), 2) as plugin:
+        rejected = {each.row for each in plugin.write(second)}
+        for _call in range(2):
+            plugin.flush(b"again")
+        for _call in range(2):
+            plugin.finish(b"again")
+    taken = second.take([row for row in range(second.num_rows) if row not in rejected])
+    if wrong := _wrong_number(bench, taken, due & plain_texts(taken)):
+        text, number, times = wrong
+        what = f"{text!r} is in {number} rows, and {times} times in the files, after two calls of `flush` and `finish`"
+        raise NotConformant(what, given=shown(taken))
+
+
+def _wrong_number(bench: Bench, rows: pa.RecordBatch, texts: Collection[str]) -> tuple[str, int, int] | None:
+    """A text that is in the files another number of times than in the rows, with both numbers."""
+    everything = b"\n".join(_contents(bench).values())
+    values = [value for column in rows.columns if pa.types.is_string(column.type) for value in objects(column)]
+    for text in sorted(texts):
+        if values.count(text) != everything.count(text.encode()):
+            return text, values.count(text), everything.count(text.encode())
+    return None
 
 
 @step("files-replaced")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any, Final
@@ -22,6 +23,8 @@ def rows(bench: Bench, arguments: dict[str, Any]) -> None:
     given = dict(arguments)
     name, of, beside = given.pop("as"), given.pop("of", "sample"), given.pop("beside", None)
     batches: list[pa.RecordBatch] = [typed_rows()] if of == "types" else list(bench[of])
+    if given.pop("apart", False):
+        batches = [each.select([name]) for each in batches for name in each.schema.names]
     if beside is not None:
         batches = [_beside(as_table(bench[beside]), each) for each in batches]
     for key, value in given.items():
@@ -130,6 +133,14 @@ def equal(bench: Bench, names: Sequence[str]) -> None:
         raise NotConformant(f"{names[0]} and {names[1]}: {message}", given=shown(as_table(one)))
 
 
+@step("alike")
+def alike(bench: Bench, names: Sequence[str]) -> None:
+    """Let the case apply only where two results have the same rows in the same order."""
+    one, other = (as_table(bench[name]) for name in names)
+    if difference(one, other):
+        raise NotTested("what comes of a row depends on the others of its batch")
+
+
 @step("count")
 def count(bench: Bench, arguments: dict[str, Any]) -> None:
     """A result has as many rows as it must: `of` it, `is` a number, or `at-most` those of another."""
@@ -188,10 +199,11 @@ def one_by_one(bench: Bench, arguments: dict[str, Any]) -> None:
         message = f"`process-batch` gives {len(found)} rows, and `process` gives {len(expected)} one by one"
         raise NotConformant(message, given=shown(table))
     for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-        wrong = [key for key, value in other.items() if not _same(one.get(key), value)]
+        # A column that a record lacks is null in its row.
+        wrong = [key for key in {**other, **one} if not _same(one.get(key), other.get(key))]
         if wrong:
             message = f"row {number}, {wrong[0]!r}: `process-batch` gives {shown(one.get(wrong[0]))}, and `process` "
-            raise NotConformant(message + shown(other[wrong[0]]), given=shown(table))
+            raise NotConformant(message + shown(other.get(wrong[0])), given=shown(table))
 
 
 def _object(text: str, record: str) -> dict[str, Any]:
@@ -205,6 +217,8 @@ def _object(text: str, record: str) -> dict[str, Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return repr(one) == repr(other)  # zeros have a sign
     if isinstance(one, int | float) and isinstance(other, int | float):
         return bool(one == other)
     return one == other or str(one) == str(other)
@@ -253,6 +267,16 @@ def counts_add_up(bench: Bench, names: Sequence[str]) -> None:
         totals.append(total)
     if totals[0] != totals[1]:
         raise NotConformant(f"{names[0]} has the counts {totals[0]}, and {names[1]} {totals[1]}")
+
+
+@step("same-reports")
+def same_reports(bench: Bench, names: Sequence[str]) -> None:
+    """Two lists of reports are the same: the counts, and the violations that are listed."""
+    for batch, one, other in zip(bench["sample"], *(bench[name] for name in names), strict=True):
+        pairs = [(one.counts, other.counts), *itertools.zip_longest(one.violations, other.violations)]
+        for came, due in pairs:
+            if came != due:
+                raise NotConformant(f"{names[0]} has {shown(came)}, and {names[1]} {shown(due)}", given=shown(batch))
 
 
 @step("rules")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -143,9 +144,19 @@ def discover(bench: Bench, _: Any) -> None:
         missing = {*each.key, *each.cursors} - set(each.schema.names)
         if missing:
             raise NotConformant(f"{each.name}: the key or a cursor names {sorted(missing)}, which is no column")
-    again = bench.plugin.discover()
-    if [(each.name, each.key, each.modes) for each in again] != [(each.name, each.key, each.modes) for each in found]:
-        raise NotConformant("`discover` answers in another way the second time")
+    for what, again in (("the second time", bench.plugin.discover()), ("in another instance", bench.make().discover())):
+        if [each.name for each in again] != names:
+            came = [str(each.name) for each in again]
+            raise NotConformant(f"`discover` answers in another way {what}: the datasets are {shown(came)}")
+        for one, other in zip(found, again, strict=True):
+            if one != other:
+                field = next(each.name for each in dataclasses.fields(one) if _differs(one, other, each.name))
+                came, before = (shown(str(getattr(each, field))) for each in (other, one))
+                raise NotConformant(f"{one.name}: `{field}` of `discover` is {came} {what}, and was {before}")
+
+
+def _differs(one: Dataset, other: Dataset, field: str) -> bool:
+    return bool(getattr(one, field) != getattr(other, field))
 
 
 @step("read")
@@ -217,6 +228,26 @@ def resume(bench: Bench, arguments: Any) -> None:
         raise NotTested("no read gave a state")
 
 
+@step("resume-again")
+def resume_again(bench: Bench, arguments: Any) -> None:
+    """The states of a read that began at a state are as good as those of a read from the beginning."""
+    tried = False
+    for found in _reads(bench, arguments):
+        for point in found.points[: _MOST_POINTS // 3]:
+            rest = read_all(bench.make(), found.selection, state=point.state, most=3)
+            for later in (rest.points[:1], rest.points[-1:]):
+                if not later:
+                    continue
+                tried = True
+                before = point.rows + later[0].rows
+                last = read_all(bench.make(), found.selection, state=later[0].state, most=4)
+                if message := difference(last.tables, without_first(found.tables, before)):
+                    what = f"{found.selection.dataset}, from the state after {before} rows, of a read that began after"
+                    raise NotConformant(f"{what} {point.rows}: {message}", given=shown(later[0].state))
+    if not tried:
+        raise NotTested("no read from a state gave another state")
+
+
 def _some(points: list[_Point]) -> list[_Point]:
     if len(points) <= _MOST_POINTS:
         return points
@@ -271,7 +302,7 @@ def discover_within(bench: Bench, _: Any) -> None:
 def estimate(bench: Bench, _: Any) -> None:
     """An estimate that is exact is the number of rows."""
     known = False
-    for _dataset, selection in each_read(bench):
+    for dataset, selection in each_read(bench):
         found = bench.plugin.estimate(selection)
         if found is None or not found.exact:
             continue
@@ -286,24 +317,40 @@ def estimate(bench: Bench, _: Any) -> None:
             if rows != whole.rows - before:
                 came = f"exactly {rows} rows were promised after {before}, and {whole.rows - before} came"
                 raise NotConformant(f"{selection.dataset}: {came}")
+        _check_estimates_of_parts(bench, selection, splittable="splittable" in dataset.modes)
     if not known:
         raise NotTested("the source knows no exact number of rows")
+
+
+def _check_estimates_of_parts(bench: Bench, selection: Selection, *, splittable: bool) -> None:
+    try:
+        parts = bench.plugin.split(selection, at_most=3).parts if splittable else []
+    except PluginError:
+        return
+    for part in parts:
+        found = bench.plugin.estimate(selection, part=part)
+        rows = read_all(bench.make(), selection, part=part, most=1000).rows
+        if found is not None and found.exact and found.rows != rows:
+            came = f"exactly {found.rows} rows of a part were promised, and {rows} came"
+            raise NotConformant(f"{selection.dataset}: {came}")
 
 
 @step("columns")
 def columns(bench: Bench, _: Any) -> None:
     """A read of some columns has these, and what the mode needs, with the same values."""
-    for dataset, selection in each_read(bench, "full"):
+    for dataset, selection in each_read(bench):
         names = list(dataset.schema.names)
         if len(names) < 2:
             continue
         whole = read_all(bench.plugin, selection, most=1000).tables
         for name in names[:5]:
-            chosen = read_all(bench.plugin, Selection(dataset.name, columns=[name]), most=1000)
-            came = {each for schema, _ in chosen.chunks for each in schema.names}
+            some = Selection(dataset.name, selection.mode, cursor=selection.cursor, columns=[name])
+            chosen = read_all(bench.plugin, some, most=1000)
+            came = {field.name: field for schema, _ in chosen.chunks for field in schema}
             if name not in came:
                 raise NotConformant(f"{dataset.name}: column {name!r} was selected, and did not come")
-            if more := came - {name, *dataset.key, *dataset.cursors}:
+            needed = {each for each, field in came.items() if (field.metadata or {}).get(b"dataflare.role")}
+            if more := set(came) - {name, *dataset.key, *dataset.cursors, *needed}:
                 raise NotConformant(f"{dataset.name}: only {name!r} was selected, and {sorted(more)} came too")
             if message := difference(_column(chosen.tables, name), _column(whole, name)):
                 raise NotConformant(f"{dataset.name}, column {name!r} alone: {message}")
@@ -411,42 +458,6 @@ def resume_part(bench: Bench, _: Any) -> None:
             )
     if not tried:
         raise NotTested("no dataset can be divided, or parts give no states")
-
-
-@step("refuse-state")
-def refuse_state(bench: Bench, _: Any) -> None:
-    """A state or a part that is none of the source's is refused."""
-    for _dataset, selection in each_read(bench):
-        for bad in (b"\xff\xfe no state", b"", b"{", b'{"no": "such state"}'):
-            expect_error(
-                lambda bad=bad, selection=selection: bench.plugin.open(selection, state=bad),  # type: ignore[misc]
-                ["invalid-state"],
-                f"`open` with the state {shown(bad)}",
-            )
-        expect_error(
-            lambda selection=selection: bench.plugin.open(selection, part=b"\xff no part"),  # type: ignore[misc]
-            ["invalid-state", "unsupported"],
-            "`open` with a part that `split` never gave",
-        )
-
-
-@step("refuse-other-state")
-def refuse_other_state(bench: Bench, _: Any) -> None:
-    """A state of another dataset or mode is refused."""
-    states: list[tuple[Selection, bytes]] = []
-    for _dataset, selection in each_read(bench):
-        points = read_all(bench.plugin, selection, most=4).points
-        if points:
-            states.append((selection, points[0].state))
-    others = [(a, state) for a, _ in states for b, state in states if a != b]
-    if not others:
-        raise NotTested("there is one dataset in one mode")
-    for selection, state in others[:20]:
-        expect_error(
-            lambda selection=selection, state=state: bench.plugin.open(selection, state=state),  # type: ignore[misc]
-            ["invalid-state"],
-            f"`open` of {selection.dataset} ({selection.mode}) with a state of another dataset or mode",
-        )
 
 
 @step("cursor-order")

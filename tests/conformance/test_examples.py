@@ -51,10 +51,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("derive-columns", "transformer", {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}, "", 2),
         ("csv-source", "source", {"path": "data/a.csv"}, "files:data={}/in", 7),
         ("change-source", "source", {"log": "data/log.jsonl"}, "files:data={}/in", 9),
-        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 19),
+        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 21),
         ("range-validator", "validator", {"rules": [{"name": "id", "column": "id", "min": 2}]}, "", 2),
         ("sequence-source", "source", {"rows": 20}, "", 6),
-        ("table-destination", "destination", {}, "state", 10),
+        ("table-destination", "destination", {}, "state", 11),
         ("normalize-records", "processor", {"lowercase_keys": True}, "", 0),
         ("filter-rows", "transformer", {"column": "id", "op": ">=", "value": 3}, "", 3),
         (

@@ -148,7 +148,7 @@ def test_correct_plugins_pass(group, good):
     assert result.counts["PASS"] >= (9 if group in STAND_INS else 15)
     if group.endswith("file-destination"):
         skipped = [each.case.name for each in result.results if each.outcome is Outcome.SKIP]
-        unfit = {"merged", "deleted", "replaced"} if group == "file-destination" else {"flush", "shut-out"}
+        unfit = {"merged", "deleted", "replaced"} if group == "file-destination" else {"flush", "once", "shut-out"}
         found = {name.removeprefix("destination/files-") for name in skipped if name.startswith("destination/files-")}
         assert found == unfit
 

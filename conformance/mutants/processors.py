@@ -419,3 +419,17 @@ class EmptyTextsForNulls(Good):
     def process_batch(self, batch: Batch) -> Batch:
         rows = [{**row, self.config.field: (row[self.config.field] or "").strip()} for row in batch.records()]
         return Batch.from_records(rows, batch.schema)
+
+
+class TakesNumbersForTexts(Good):
+    """Makes a text of a number in the configuration."""
+
+    caught_by = "every/wrong-values"
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        def configure(self, config: str) -> None:
+            given = json.loads(config)
+            texts = {key: str(value) if type(value) in (int, float) else value for key, value in given.items()}
+            super().configure(json.dumps(texts))  # type: ignore[misc]

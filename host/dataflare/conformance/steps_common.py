@@ -28,6 +28,8 @@ _WRONG: Final[Sequence[tuple[Any, set[str]]]] = (
     ({"no": ["such", {"value": None}]}, {"object"}),
     (-7.5, {"number", "integer"}),
     ([[]], {"array"}),
+    (True, {"boolean"}),
+    ("wrong", {"string"}),
 )
 """Values, each with the types that it could be taken for."""
 
@@ -110,24 +112,22 @@ def refuse_config(bench: Bench, arguments: dict[str, Any]) -> None:
             raise NotTested("the plugin's schema allows unknown keys")
         expect_error(lambda: bench.renew({**config, "no-such-key": 1}), ["invalid-config"], "an unknown key")
         return
-    values = dict(_wrong_values(_schema_of(bench), config))
+    values = list(_wrong_values(_schema_of(bench), config))
     if not values:
         raise NotTested("no key of the configuration has a type that a value could be wrong for")
-    for key, value in values.items():
+    for key, value in values:
         wrong = {**config, key: value}
         expect_error(lambda wrong=wrong: bench.renew(wrong), ["invalid-config"], f"{key!r} with the value {value!r}")  # type: ignore[misc]
 
 
 def _wrong_values(schema: Any, config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """For each key that the schema describes, or that was given, a value of a type that it cannot have."""
+    """For each key that the schema describes, or that was given, values of the types that it cannot have."""
     properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
     for key in {**config, **properties}:
         kinds = _kinds(properties.get(key))
         if not kinds and key in config:
             kinds = {name for name, kind in _TYPES.items() if isinstance(config[key], kind)}
-        fitting = [value for value, of in _WRONG if kinds and not of & kinds]
-        if fitting:
-            yield key, fitting[0]
+        yield from ((key, value) for value, of in _WRONG if kinds and not of & kinds)
 
 
 def _kinds(schema: Any) -> set[str]:

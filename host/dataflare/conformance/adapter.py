@@ -21,7 +21,7 @@ __all__ = ["AdapterFailed", "CommandHost", "HostConnection", "LocalHost", "NoAns
 
 _MAX_LINE: Final = 64 * 2**20
 _MOST_SILENCES: Final = 3
-"""After how many requests without an answer, one after the other, an adapter is not asked again."""
+"""After how many requests without a valid answer, one after the other, an adapter is not asked again."""
 _MOST_WAITING: Final = 16
 """How many unexpected lines may wait: a host that writes more is ended."""
 _BUFFER: Final = 2**16
@@ -88,7 +88,8 @@ class CommandHost:
     def ask(self, request: Mapping[str, Any], *, within_s: float) -> dict[str, Any]:
         """Send a line, and wait for one."""
         if self._silences >= _MOST_SILENCES:
-            raise AdapterFailed(f"it did not answer {self._silences} times in a row, and is not asked again")
+            raise AdapterFailed(f"it gave no answer {self._silences} times in a row, and is not asked again")
+        self._silences += 1
         process = self._started()
         self._asked += 1
         until_s = time.monotonic() + within_s
@@ -99,7 +100,6 @@ class CommandHost:
             self.close()
             raise NoAnswer(f"the adapter has ended: {error}") from error
         except queue.Empty:
-            self._silences += 1
             self.close()
             raise NoAnswer(f"no answer came within {within_s:g} s") from None
         if line is _END:

@@ -146,8 +146,8 @@ def discover(bench: Bench, _: Any) -> None:
             raise NotConformant(f"{each.name}: the key or a cursor names {sorted(missing)}, which is no column")
     for what, again in (("the second time", bench.plugin.discover()), ("in another instance", bench.make().discover())):
         if [each.name for each in again] != names:
-            came = [str(each.name) for each in again]
-            raise NotConformant(f"`discover` answers in another way {what}: the datasets are {shown(came)}")
+            others = shown([str(each.name) for each in again])
+            raise NotConformant(f"`discover` answers in another way {what}: the datasets are {others}")
         for one, other in zip(found, again, strict=True):
             if one != other:
                 field = next(each.name for each in dataclasses.fields(one) if _differs(one, other, each.name))

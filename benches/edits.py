@@ -29,6 +29,7 @@ from dataflare.authoring.dev import Developing
 from dataflare.authoring.samples import Sample
 from dataflare.authoring.templates import new_plugin
 from dataflare.cli.figures import duration
+from dataflare.engine.engine import Engine
 from dataflare.runtime.host import Host
 
 _HEAD: Final = (
@@ -67,11 +68,16 @@ _PLUGINS: Final = {
 def measured(language: str) -> str:
     """The line of a language."""
     plugin = _PLUGINS[language]
-    with tempfile.TemporaryDirectory(prefix="dataflare-edits-") as place, Host(cache_dir=place) as host:
+    with (
+        tempfile.TemporaryDirectory(prefix="dataflare-edits-") as place,
+        Engine(cache_dir=place, debug=True) as engine,
+        Host(engine=engine) as developing,
+        Host(cache_dir=place) as host,
+    ):
         folder = Path(place) / f"{language}-edited"
         new_plugin(folder, kind="processor", language=language)
-        edit_s, build_s = _edited(folder, host, plugin, sandbox=True)
-        native_s = _edited(folder, host, plugin, sandbox=False)[0] if plugin.native_s else 0
+        edit_s, build_s = _edited(folder, developing, plugin, sandbox=True)
+        native_s = _edited(folder, developing, plugin, sandbox=False)[0] if plugin.native_s else 0
         records = _typed(Path(place) / f"{language}-typed", host, language)
     values = (
         language,

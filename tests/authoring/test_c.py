@@ -17,9 +17,12 @@ from conformance_kit import faults_of_template
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.case_files import read_cases
 from dataflare.authoring.cases import run_cases
+from dataflare.authoring.dev import Developing
+from dataflare.authoring.samples import Sample
 from dataflare.authoring.templates import kinds_of, new_plugin
 from dataflare.data.json_writer import encode_json_lines
-from dataflare.errors import ConfigError, DataflareError
+from dataflare.engine.engine import Engine
+from dataflare.errors import ConfigError, DataflareError, GuestPanic
 from dataflare.runtime.host import Host
 from dataflare.toolchain.c import CDriver
 from dataflare.toolchain.guests import Guest, guest_of
@@ -260,6 +263,19 @@ def test_what_ends_a_unit_test_is_told_with_its_place(tmp_path: Path, line: str,
     with pytest.raises(BuildFailed, match=says) as caught:
         CDriver().unit_tests(guest)
     assert "\n" not in str(caught.value).partition("\n  hint")[0]
+
+
+@pytest.mark.slow
+def test_trap_in_a_round_names_its_file_and_line_and_the_build_of_packages_stays(tmp_path: Path) -> None:
+    guest = made(tmp_path)
+    change(guest, "  *keep = ", "  __builtin_trap();\n  *keep = ")
+    plugin = guest.folder / "plugin.c"
+    line = plugin.read_text().splitlines().index("  __builtin_trap();") + 1
+    with Engine(cache_dir=tmp_path / "compiled", debug=True) as engine, Host(engine=engine) as host:
+        (found,) = Developing(guest.folder, host, Sample(), sandbox=False, build_timeout_s=900).rounds(once=True)
+    assert isinstance(found.error, GuestPanic), found.error
+    assert found.error.backtrace[0].startswith(f"process at {plugin}:{line}:")
+    assert [path.name for path in (guest.folder / "build").iterdir()] == ["debug"]
 
 
 def test_machine_without_zig_and_pip_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,19 +13,20 @@ from dataflare.toolchain.manifest_file import PLUGIN_FILE, PluginFile
 __all__ = ["build_plugin"]
 
 
-def build_plugin(folder: Path, host: Host) -> tuple[Built, PluginFile]:
+def build_plugin(folder: Path, host: Host, *, debug: bool = False) -> tuple[Built, PluginFile]:
     """Build the plugin of a folder, where its sources changed.
 
     Args:
         folder: A folder with a `plugin.yaml`.
         host: Looks at the component; runs none of it.
+        debug: Whether to build it to be tried at once, into a place of its own.
 
     Raises:
         ConfigError: The `plugin.yaml` is wrong, or does not match the component.
         ToolchainMissing: A tool is not on this machine; the hint says how to install it.
         BuildFailed: The build failed; the message has the compiler's own words.
     """
-    guest = guest_of(folder)
+    guest = guest_of(folder, debug=debug)
     built = build(guest)
     file = guest.file
     assert file is not None

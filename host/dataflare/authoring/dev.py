@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ from dataflare.toolchain.run_tool import ToolStopped, stopped_when
 __all__ = ["Developing", "Round"]
 
 _NATIVE: Final = "python"
+_MORE_WORK: Final = 20
+"""How many times the fuel of a case code gets that is not optimized, as that of a package is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,13 +171,17 @@ class Developing:
 
     def _in_sandbox(self, steps: dict[str, float]) -> Tried:
         with _timed(steps, "build"):
-            built, file = build_plugin(self.folder, self._host)
+            built, file = build_plugin(self.folder, self._host, debug=True)
 
         @contextmanager
         def load(*, config: dict[str, Any], grants: Grants, limits: Limits) -> Iterator[Plugin]:
             with _timed(steps, "compile"):
                 plugin = self._host.load(
-                    built.guest.output, name=file.name, config=config, grants=grants, limits=limits
+                    built.guest.output,
+                    name=file.name,
+                    config=config,
+                    grants=grants,
+                    limits=replace(limits, fuel=limits.fuel and limits.fuel * _MORE_WORK),
                 )
             with plugin:
                 with _timed(steps, "load"):

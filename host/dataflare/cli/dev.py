@@ -16,6 +16,7 @@ from dataflare.cli.options import CacheDir, compiled_folder, parse_config
 from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, write_json_line
 from dataflare.cli.screen import stdout
 from dataflare.cli.security_options import AuditFile
+from dataflare.engine.engine import Engine
 from dataflare.runtime.host import Host
 from dataflare.security.settings import Security
 
@@ -63,7 +64,8 @@ def command(
     """
     with (
         printed_errors(as_json=as_json, write=write_json_line),
-        Host(cache_dir=compiled_folder(cache_dir), security=Security(audit=audit)) as host,
+        Engine(cache_dir=compiled_folder(cache_dir), debug=True) as engine,
+        Host(engine=engine, security=Security(audit=audit)) as host,
     ):
         chosen = Sample(
             file=None if sample is None else sample.absolute(),

@@ -14,7 +14,7 @@ from dataflare.engine.flat.handles import MAX_HANDLES
 from dataflare.engine.native.callbacks import Call
 from dataflare.engine.native.capi import error_message, error_trace
 from dataflare.engine.native.memories import MemoryBudget
-from dataflare.engine.traps import cause_of, classify
+from dataflare.engine.traps import cause_of, classify, placed_frames
 from dataflare.errors import (
     CallCancelled,
     CallTimeout,
@@ -122,7 +122,8 @@ class Endings:
         message = ""
         backtrace: tuple[str, ...] = ()
         if outcome := native.take_outcome():
-            message, backtrace = error_message(outcome), error_trace(outcome)
+            message = error_message(outcome)
+            backtrace = placed_frames(message) or error_trace(outcome)
             raw.wasmtime_error_delete(outcome)
         limits, plugin, log_lines = self._limits, self._plugin, self._log_lines()
         if interrupted:

@@ -27,6 +27,10 @@ _WASMTIME: Final = version("wasmtime")
 _EXTRA_INSTANCES: Final = 8
 _EXTRA_TABLES: Final = 4
 EXTRA_MEMORIES: Final = 2
+_LINES: Final = "WASMTIME_BACKTRACE_DETAILS"
+"""The variable by which wasmtime reads debug information, and puts files and lines into messages of traps."""
+_SINGLE_PASS: Final = 1
+"""Of the C API: which way registers are allocated."""
 
 _finalizer_t = raw._wasmtime_store_epoch_deadline_callback.argtypes[3]
 _store_t: Any = raw._wasmtime_store_context.argtypes[0]
@@ -51,12 +55,32 @@ class _CompilerThreads:
 _threads: Final = _CompilerThreads()
 
 
-class CompileProfile:
-    """wasmtime's engine, with or without fuel, with or without time limits. Any thread may use it."""
+def _debug_config() -> wasmtime.Config:
+    """Return wasmtime's settings for components that are tried once or twice, by who writes them."""
+    given = os.environ.get(_LINES)
+    os.environ[_LINES] = "1"  # the C API has no function for it
+    try:
+        config = wasmtime.Config()
+    finally:
+        del os.environ[_LINES]
+        if given is not None:
+            os.environ[_LINES] = given
+    config.cranelift_opt_level = "none"
+    raw.wasmtime_config_cranelift_regalloc_algorithm_set(config.ptr(), _SINGLE_PASS)
+    return config
 
-    def __init__(self, *, fuel: bool, timed: bool) -> None:
+
+class CompileProfile:
+    """wasmtime's engine, with or without fuel, with or without time limits. Any thread may use it.
+
+    With `debug` it compiles in half the time, to slower code, and traps name files and lines of components with debug
+    information.
+    """
+
+    def __init__(self, *, fuel: bool, timed: bool, debug: bool = False) -> None:
         self.fuel = fuel
         self.timed = timed
+        self.debug = debug
         config = self._config()
         memory.install(config)
         self.engine = wasmtime.Engine(config)
@@ -88,10 +112,11 @@ class CompileProfile:
     @property
     def identity(self) -> str:
         """Everything that a compiled component depends on, except its bytes and the machine."""
-        return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={STACK_BYTES} async=off"
+        how = " debug" if self.debug else ""
+        return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={STACK_BYTES} async=off{how}"
 
     def _config(self) -> wasmtime.Config:
-        config = wasmtime.Config()
+        config = _debug_config() if self.debug else wasmtime.Config()
         config.epoch_interruption = self.timed
         config.consume_fuel = self.fuel
         config.max_wasm_stack = STACK_BYTES

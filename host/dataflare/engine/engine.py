@@ -79,12 +79,17 @@ class Engine:
         flatten: `None` flattens each component that can be flattened, and gives the others bridges; if
             `$DATAFLARE_FLATTEN` is 0, all get bridges. `True` refuses components that cannot be flattened. `False`
             gives all of them bridges.
+        debug: Whether to compile in half the time, to slower code whose traps name files and lines: for components that
+            are tried while they are written.
 
     Raises:
         ConfigError: Others can write to the folder, or the variable is neither 0 nor 1.
     """
 
-    def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None, flatten: bool | None = None) -> None:
+    def __init__(
+        self, *, cache_dir: str | os.PathLike[str] | None = None, flatten: bool | None = None, debug: bool = False
+    ) -> None:
+        self._debug = debug
         self._cache = Cache(default_folder() if cache_dir is None else cache_dir)
         self._profiles: dict[tuple[bool, bool], CompileProfile] = {}
         self._flatten = _default_flatten() if flatten is None else flatten
@@ -313,7 +318,7 @@ class Engine:
                 raise UsageError("the engine is closed")
             key = (fuel, timed)
             if key not in self._profiles:
-                self._profiles[key] = CompileProfile(fuel=fuel, timed=timed)
+                self._profiles[key] = CompileProfile(fuel=fuel, timed=timed, debug=self._debug)
             return self._profiles[key]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from dataflare.engine.native.callbacks import OVER_TIME
@@ -17,7 +18,7 @@ from dataflare.errors import (
     TableLimitExceeded,
 )
 
-__all__ = ["cause_of", "classify"]
+__all__ = ["cause_of", "classify", "placed_frames"]
 
 # Messages of wasmtime 50 (crates/environ/src/trap_encoding.rs); the C API has no error codes.
 _PROTOCOL: Final = (
@@ -49,6 +50,7 @@ _PROTOCOL: Final = (
     "use of a borrowed handle",
     "host-owned resource is being borrowed",
 )
+_FRAME: Final = re.compile(r"^ +(?:\d+: +0x[0-9a-f]+ )?- (?P<name>.+)(?:\n +(?P<place>at .+))?$", re.MULTILINE)
 
 
 def classify(
@@ -107,6 +109,16 @@ def classify(
             ProtocolFault, f"broke the canonical ABI: {cause}", "the plugin's bindings or its toolchain are at fault"
         )
     return make(GuestPanic, f"trapped: {cause}")
+
+
+def placed_frames(message: str) -> tuple[str, ...]:
+    """Return the guest's frames with files and lines, innermost first, of wasmtime's message.
+
+    Empty if it has no lines: only a debug profile reads them, and most components are without.
+    """
+    frames = [(found["name"], found["place"]) for found in _FRAME.finditer(message)]
+    placed = any(place for _, place in frames)
+    return tuple(f"{name} {place}" if place else name for name, place in frames) if placed else ()
 
 
 def cause_of(message: str) -> str:

@@ -11,7 +11,7 @@ from dataflare.toolchain.encoding import encode, encoder_packages
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import tools as node_tools
 from dataflare.toolchain.run_tool import BuildFailed, run
-from dataflare.toolchain.store import write_changed
+from dataflare.toolchain.store import cache_root, digest_bytes, write_atomically, write_changed
 from dataflare.toolchain.zig_toolchain import ZIG_VERSION, identity, run_zig, zig_tools
 from dataflare.user_folders import files_below, make_folder, own_folders
 
@@ -19,6 +19,8 @@ __all__ = ["CDriver", "c_sdk", "driver", "header_folders", "portable_sources", "
 
 _NOT_OURS: Final = frozenset({"build", "dataflare", "dist", "tests"})
 _LINKED: Final = ("--target=wasm32-wasi", "-mexec-model=reactor", "-s", "-Wl,-z,stack-size=262144", "-Wl,--gc-sections")
+# Lines for traps.
+_DEBUG: Final = ("-g", "-O1")
 _COMPILERS: Final = {
     ".c": ("cc", "-c", "-std=c23"),
     ".cpp": ("c++", "-c", "-std=c++23", "-fno-exceptions", "-fno-rtti"),
@@ -86,16 +88,17 @@ class CDriver:
             raise BuildFailed(f"{guest.name}: there is no {self.main}", hint=f"put the plugin into {guest.folder}")
         encoder_packages(guest)
         self.write_headers(guest)
-        _write_info(guest, work)
         module = work / "module.wasm"
         self.compile_module(guest, work, module)
         return encode(guest, module, work)
 
     def compile_module(self, guest: Guest, work: Path, module: Path) -> None:
         """Compile the plugin and the SDK, and link them."""
-        objects = _compile(guest, self.own_files(guest, *self.patterns), work, ["--target=wasm32-wasi", *_COMPILED])
-        objects += _compile(guest, (guest.sdk / "src").glob("*.cpp"), work, ["--target=wasm32-wasi", *_COMPILED])
-        run_zig(guest, ["cc", *_LINKED, "-O2", *sdk_sources(guest, work), *objects, *self.libraries, "-o", module])
+        options = ["--target=wasm32-wasi", *_COMPILED, *(_DEBUG if guest.debug else ())]
+        objects = _compile(guest, self.own_files(guest, *self.patterns), work, options)
+        objects += _compile(guest, (guest.sdk / "src").glob("*.cpp"), work, options)
+        linked = [*(each for each in _LINKED if each != "-s"), *_DEBUG] if guest.debug else [*_LINKED, "-O2"]
+        run_zig(guest, ["cc", *linked, *sdk_sources(guest), *objects, *self.libraries, "-o", module])
 
     def write_headers(self, guest: Guest) -> None:
         """Write the SDK's headers into the folder `dataflare` of the plugin's, for editors."""
@@ -157,13 +160,20 @@ def _kind(guest: Guest) -> str:
     return guest.file.kind
 
 
-def _write_info(guest: Guest, work: Path) -> None:
-    """Write what `plugin.yaml` says of the plugin as a header."""
+def _info_folder(guest: Guest) -> Path:
+    """Write what `plugin.yaml` says of the plugin as a header, into a folder that stays.
+
+    The compiler keeps what it made by its options, of which the folder is one.
+    """
     file = guest.file
     assert file is not None
     said = {"NAME": file.name, "VERSION": file.version, "DESCRIPTION": file.description}
     lines = [f'#define DF_PLUGIN_{key} "{_escaped(text)}"' for key, text in said.items()]
-    (work / "plugin_info.h").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = "\n".join([*lines, ""]).encode()
+    folder = cache_root() / "plugin-info" / digest_bytes(text)[:16]
+    if not (folder / "plugin_info.h").is_file():
+        write_atomically(folder / "plugin_info.h", text)
+    return folder
 
 
 def _escaped(text: str) -> str:
@@ -171,11 +181,11 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in text.encode())
 
 
-def sdk_sources(guest: Guest, work: Path) -> list[str | Path]:
+def sdk_sources(guest: Guest) -> list[str | Path]:
     """The SDK's files for a plugin's kind, with the options that they are compiled with."""
     kind, sdk = _kind(guest), c_sdk(guest)
     parts = (*_PORTABLE, "lifecycle", "wasi", kind)
-    options = [*_SDK_OPTIONS, f"-DDF_EXPORT_{kind.upper()}", f"-I{work}", *_includes(guest)]
+    options = [*_SDK_OPTIONS, f"-DDF_EXPORT_{kind.upper()}", f"-I{_info_folder(guest)}", *_includes(guest)]
     return [*options, sdk / "bindings" / "df.c", *(sdk / "src" / f"{part}.c" for part in parts)]
 
 

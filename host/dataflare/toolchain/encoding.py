@@ -15,6 +15,7 @@ from dataflare.toolchain.store import stage_wit
 __all__ = ["encode", "encoder", "encoder_packages"]
 
 _ENCODE: Final = Path(__file__).with_name("encode.mjs")
+_BASELINE: Final = Path(__file__).with_name("baseline.mjs")
 _ADAPTER_WORLD: Final = "\nworld adapter {\n  import dataflare:host/logging@1.0.0;\n}\n"
 _NO_IMPORT: Final = re.compile(r"module requires an import interface named `(?P<name>[^`]+)`")
 
@@ -48,7 +49,17 @@ def encode(guest: Guest, module: Path, work: Path, *, adapter: Path | None = Non
     """
     packages = encoder_packages(guest)
     output, wit = work / "component.wasm", stage_wit(guest, work)
-    command: list[str | Path] = ["node", _ENCODE, packages, module, wit, guest.world, output]
+    command: list[str | Path] = [
+        "node",
+        "--import",
+        _BASELINE.as_uri(),
+        _ENCODE,
+        packages,
+        module,
+        wit,
+        guest.world,
+        output,
+    ]
     if adapter is not None:
         with (wit / "world.wit").open("a", encoding="utf-8") as file:
             file.write(_ADAPTER_WORLD)

@@ -33,6 +33,8 @@ class Guest:
         sdk: The folder of the language's SDK.
         file: What its `plugin.yaml` says; `None` for one that has a world of its own in the folder `wit`.
         own_world: The name of that world.
+        debug: Whether it is built to be tried at once: without optimization where that saves time, and with the names
+            and lines of its sources, which a trap then shows.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Guest:
     sdk: Path
     file: PluginFile | None
     own_world: str = ""
+    debug: bool = False
 
     @property
     def world(self) -> str:
@@ -92,7 +95,7 @@ def sdks_folder() -> Path:
     raise ConfigError("the SDKs are missing", hint="install the package again: pip install dataflare")
 
 
-def guest_of(folder: Path, *, output: Path | None = None) -> Guest:
+def guest_of(folder: Path, *, output: Path | None = None, debug: bool = False) -> Guest:
     """The plugin of a folder with a `plugin.yaml`, wherever it is; built into its folder `build`.
 
     Raises:
@@ -104,11 +107,12 @@ def guest_of(folder: Path, *, output: Path | None = None) -> Guest:
         name=file.name,
         language=file.language,
         folder=folder,
-        output=output or folder / "build" / f"{file.name}.wasm",
+        output=output or folder / "build" / ("debug" if debug else "") / f"{file.name}.wasm",
         committed=False,
         wit=standard_folder(),
         sdk=sdks_folder() / file.language,
         file=file,
+        debug=debug,
     )
 
 

@@ -41,6 +41,8 @@ _NO_NETWORK: Final = (
     "spurious network",
 )
 _ALL_LINES: Final = 1000
+# What a trap shows of the sources: more takes its time to write and to read.
+_DEBUG: Final = {"CARGO_PROFILE_DEV_DEBUG": "line-tables-only"}
 
 
 class RustDriver:
@@ -147,8 +149,9 @@ def _build_of_workspace(guest: Guest, toolchain: Toolchain) -> bytes:
 
 def _build_alone(guest: Guest, toolchain: Toolchain) -> bytes:
     name = digest_bytes(toolchain.identity.encode())[:16]
-    options = ["build", "--lib", "--release", "--target", toolchain.target, "--message-format=json-render-diagnostics"]
-    said = _cargo(guest, options, toolchain.env, name)
+    options = ["build", "--lib", "--target", toolchain.target, "--message-format=json-render-diagnostics"]
+    options += [] if guest.debug else ["--release"]
+    said = _cargo(guest, options, {**toolchain.env, **_DEBUG}, name)
     for line in said.splitlines():
         if line.startswith("{"):
             message: dict[str, Any] = json.loads(line)

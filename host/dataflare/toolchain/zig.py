@@ -39,9 +39,11 @@ class ZigDriver(CDriver):
     def compile_module(self, guest: Guest, work: Path, module: Path) -> None:
         """Compile the plugin and the SDK, and link them."""
         bindings = _translated(guest, "dataflare.h", work, _TARGET)
-        files = ["-cflags", *(each for each in map(str, sdk_sources(guest, work)) if each.startswith("-")), "--"]
-        files += [each for each in map(str, sdk_sources(guest, work)) if not each.startswith("-")]
-        command = ["build-exe", *_LINKED, _OPTIMIZED, *files, *_modules(guest, bindings, _TARGET), "-lc"]
+        sources = [str(each) for each in sdk_sources(guest)]
+        files = ["-cflags", *(each for each in sources if each.startswith("-")), "--"]
+        files += [each for each in sources if not each.startswith("-")]
+        linked = [each for each in _LINKED if not (guest.debug and each == "-fstrip")]
+        command = ["build-exe", *linked, _OPTIMIZED, *files, *_modules(guest, bindings, _TARGET), "-lc"]
         run_zig(guest, [*command, f"-femit-bin={module}"])
 
     def unit_tests(self, guest: Guest) -> str:

@@ -216,7 +216,8 @@ class Arena:
         try:
             result = call()
         except BaseException as error:
-            assert type(error) is expected, f"{type(error).__name__} instead of {expected.__name__}: {error}"
+            if type(error) is not expected:
+                raise AssertionError(f"{type(error).__name__} instead of {expected.__name__}: {error}") from error
             assert says in str(error), f"{says!r} is not in: {error}"
             return error
         raise AssertionError(f"it was let through, and returned {result!r}")

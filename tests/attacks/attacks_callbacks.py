@@ -187,7 +187,7 @@ def watch_that_a_fork_left_behind(arena: Arena) -> None:
 @attack("files-in")
 def async_in_a_synchronous_call(arena: Arena) -> None:
     """Use async parts of the component model from a synchronous export, to reach faults of wasmtime."""
-    text = """(component (import "f" (func $f)) (core func $l (canon lower (func $f) async))
+    text = """(component (import "f" (func $f async)) (core func $l (canon lower (func $f) async))
       (core module $m (import "" "f" (func (result i32))) (func (export "g") (drop (call 0))))
       (core instance $i (instantiate $m (with "" (instance (export "f" (func $l))))))
       (func (export "g") (canon lift (core func $i "g"))))"""

@@ -11,7 +11,15 @@ import wasmtime
 
 from arena import Arena, Mutation, answers, attack, bystander, probe
 from dataflare.engine.engine import Engine
-from dataflare.errors import ComponentError, ConfigError, NotAComponent, PermissionDenied, UsageError, WorldMismatch
+from dataflare.errors import (
+    AuditFailed,
+    ComponentError,
+    ConfigError,
+    NotAComponent,
+    PermissionDenied,
+    UsageError,
+    WorldMismatch,
+)
 from dataflare.grants import DirectoryGrant, Grants
 from dataflare.runtime.host import Host
 from dataflare.security.access import Access
@@ -57,6 +65,22 @@ def lines_forged_in_the_log(arena: Arena) -> None:
         plugin.close()
     reading = read_audit(path)
     assert not reading.damaged_lines and {each.plugin for each in reading.events} == {"plugin"}
+
+
+@attack("audit")
+def log_deleted_while_it_is_written(arena: Arena) -> None:
+    """Delete the audit log during a run, which goes on writing to a file that has no name."""
+    path = arena.folder / "audit.jsonl"
+    with FileAuditLog(path) as log:
+        event = AuditEvent.model_validate_json(
+            '{"when": "2026-01-01T00:00:00Z", "plugin": "p", "capability": "c", "function": "f", "object": "o",'
+            ' "decision": "allow"}'
+        )
+        log.record(event)
+        path.rename(arena.folder / "audit.1")  # as programs that keep logs of each day do
+        log.record(event)
+        (arena.folder / "audit.1").unlink()
+        arena.raises(AuditFailed, lambda: log.record(event), says="was deleted")
 
 
 @attack("audit")
@@ -321,6 +345,7 @@ MUTATIONS = [
             "dataflare.security.uses:sound": lambda used: used,
         },
     ),
+    Mutation("dataflare.security.audit:_is_deleted", answers(False), ("log_deleted_while_it_is_written",)),
     Mutation("dataflare.security.audit:os.O_NOFOLLOW", 0, ("log_exchanged_for_a_link",)),
     Mutation("dataflare.security.audit:_MODE", 0o644, ("log_that_others_can_read",)),
     Mutation("dataflare.security.enforcement:Auditor._record", _written_each, ("flood_that_buries_what_matters",)),

@@ -229,7 +229,7 @@ def two_manifests_in_one_component(arena: Arena) -> None:
 @attack("signatures")
 def repeated_key_in_a_manifest(arena: Arena) -> None:
     """Repeat a key of the manifest's JSON, so that two readers see two values."""
-    text = b'{"format":1,"kind":"processor","name":"hostile","name":"harmless","version":"1.0.0"}'
+    text = b'{"format":1,"kind":"processor","name":"harmless","name":"hostile","version":"1.0.0"}'
     component = append_section(bystander().binary, MANIFEST_SECTION, text)
     host = arena.host(policy=arena.policy())
     arena.refused_load(MalformedManifest, lambda: arena.load(component, host))

@@ -183,6 +183,12 @@ class FileAuditLog:
             data = b"\n" + line if self._torn else line
             self._torn = True
             try:
+                if _is_deleted(self._descriptor):
+                    raise AuditFailed(
+                        "the audit log was deleted, and nobody could read what is written to it",
+                        log=str(self._path),
+                        hint="end the run; to begin another log, rename this one",
+                    )
                 written = 0
                 while written < len(data):
                     written += os.write(self._descriptor, data[written:])
@@ -201,6 +207,11 @@ class FileAuditLog:
             if self._descriptor is not None:
                 descriptor, self._descriptor = self._descriptor, None
                 os.close(descriptor)
+
+
+def _is_deleted(descriptor: int) -> bool:
+    """Whether an open file has no name any more."""
+    return os.fstat(descriptor).st_nlink == 0
 
 
 def _unlike_a_log(descriptor: int, mode: int) -> str | None:

@@ -5,6 +5,7 @@ Arrow converts plain values only. Lists, structs, maps and dictionaries are spli
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -19,10 +20,11 @@ from dataflare.data.guard.costs import expanded_bytes, require, row_bytes
 from dataflare.data.guard.types import DECIMAL_DIGITS, is_flat, kind
 from dataflare.data.shapes import malformed, wrong_type
 
-__all__ = ["cast"]
+__all__ = ["cast", "convert", "require_digits"]
 
 _ROWS_AT_ONCE: Final = 2**16
 _MAX_ITEMS: Final = 2**31 - 1
+_MOST_DIGITS: Final = DECIMAL_DIGITS["decimal256"]
 _LISTS: Final = frozenset({"list", "large_list", "map", "fixed_size_list"})
 
 
@@ -83,16 +85,48 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
 def _flat(array: pa.Array, target: pa.DataType) -> pa.Array:
     _check_scales(array.type, target)
     if len(array) <= _ROWS_AT_ONCE:
-        parts = [array.cast(target)]
+        parts = [convert(array, target)]
     else:
         parts = []
         for start in range(0, len(array), _ROWS_AT_ONCE):
             current().check_time()
-            parts.append(array.slice(start, _ROWS_AT_ONCE).cast(target))
+            parts.append(convert(array.slice(start, _ROWS_AT_ONCE), target))
     converted = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
     converted.validate(full=True)
     _check_range(array, converted)
     return converted
+
+
+def convert(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """Convert plain values as Arrow does, but integers to decimals of few digits too if the values fit.
+
+    Raises:
+        pa.ArrowException: A value does not fit, or there is no such conversion.
+        ValueError: A number has more digits than the decimal.
+    """
+    if types.is_decimal(target) and (types.is_decimal(array.type) or types.is_integer(array.type)):
+        return _to_decimal(array, target)
+    return array.cast(target)
+
+
+def _to_decimal(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """Convert by way of the widest decimal: what does not fit into another one, Arrow makes another number of."""
+    scale = array.type.scale if types.is_decimal(array.type) else 0
+    wide = array.cast(pa.decimal256(_MOST_DIGITS, scale))
+    require_digits(wide, target)
+    return wide.cast(pa.decimal256(_MOST_DIGITS, target.scale)).cast(target)
+
+
+def require_digits(numbers: pa.Array, target: pa.DataType) -> None:
+    """Refuse decimals that have more digits before the point than a type.
+
+    Raises:
+        ValueError: One has.
+    """
+    limit = Decimal((0, (1,), target.precision - target.scale))
+    for value in pc.min_max(numbers).as_py().values():
+        if value is not None and not -limit < value < limit:
+            raise ValueError(f"{value} does not fit into {target}")
 
 
 def _check_range(array: pa.Array, converted: pa.Array) -> None:

@@ -20,7 +20,9 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.budgets import current
+from dataflare.data.casts import convert
 from dataflare.data.columns import empty_batch, no_rows
+from dataflare.data.decimal_texts import check_decimals
 from dataflare.data.distinct import dictionary_of
 from dataflare.data.guard.arrays import admit
 from dataflare.data.guard.batches import admit_batch
@@ -104,6 +106,8 @@ def decode_json_lines(
         if other := _other_line(lines):
             raise malformed(f"line {other}: not a JSON object")
         raise malformed(f"line {_line_of(_NULL_AFTER.search(lines), lines)}: more than one value")
+    if wire is not None:
+        check_decimals(lines, wire, batch, starts)
     if extra == "infer" and schema is not None:
         known = set(schema.names)
         more = [as_text(field) for field in batch.schema if field.name not in known]
@@ -430,7 +434,7 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
         if types.is_large_list(data_type):
             return pa.LargeListArray.from_arrays(_list_offsets(array).cast(pa.int64()), items, type=data_type)
         return _fixed_size_lists(array, items, data_type)
-    return array.cast(data_type)
+    return convert(array, data_type)
 
 
 def _fixed_size_lists(array: pa.ListArray, items: pa.Array, data_type: pa.FixedSizeListType) -> pa.Array:

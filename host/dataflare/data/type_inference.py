@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from dataflare.data.decimal_texts import read_decimals
+
 __all__ = [
     "ColumnGuess",
     "convert",
@@ -309,8 +311,8 @@ def convert(texts: pa.Array, data_type: pa.DataType) -> pa.Array:
         return convert(texts, data_type.value_type).dictionary_encode().cast(data_type)
     if types.is_integer(data_type) and _padded(texts) and pc.any(_matches(texts, "[xX]")).as_py():
         raise ValueError("not a decimal number")  # Arrow would take it as hexadecimal
-    if types.is_decimal(data_type) and data_type.bit_width < 128:
-        return texts.cast(pa.decimal128(data_type.precision, data_type.scale)).cast(data_type)
+    if types.is_decimal(data_type):
+        return read_decimals(texts, data_type)
     values = texts.cast(data_type if not types.is_float16(data_type) else pa.float32()).cast(data_type)
     if types.is_floating(data_type):
         infinite = pc.and_(pc.is_inf(values), pc.match_substring_regex(texts, "[0-9]"))

@@ -16,7 +16,7 @@ from dataflare.budgets import current
 from dataflare.data.columns import find_column
 from dataflare.data.expressions.function import Function
 from dataflare.data.expressions.registry import FUNCTIONS
-from dataflare.data.expressions.types import TEXT_OR_BINARY, accepting, plain, typed_nulls, whole
+from dataflare.data.expressions.types import TEXT_OR_BINARY, accepting, plain, typed_nulls, whole, widened
 from dataflare.data.guard.costs import expanded_bytes
 from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import DataFailure, malformed, no_such_function, out_of_range, too_large, wrong_type
@@ -346,6 +346,9 @@ def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
     function = call.function
     types = [each.type for each in arguments]
     signature = accepting(function.signatures, types)
+    if signature is None:
+        arguments = list(map(widened, arguments))
+        signature = accepting(function.signatures, [each.type for each in arguments])
     if signature is None:
         expected = " or ".join(f"({each})" for each in function.signatures[:8])
         raise wrong_type("", expected, _types_text(types), function=function.name)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataflare.data.casts import convert
 from dataflare.data.expressions.function import NEVER_NULL, SPECIAL, Function, arrow, flag, own, signatures
 from dataflare.data.expressions.types import ANY, BOOLEAN, COMPARABLE, INTEGER, NUMBER, NUMERIC, one_of
 
@@ -42,7 +43,8 @@ def _null_if(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
 def _members(arguments: Sequence[Any]) -> pa.Array:
     """Return the literals after the first argument, as values of its type."""
     value = arguments[0]
-    return pa.array([each.cast(value.type).as_py() for each in arguments[1:]], value.type)
+    literals = (convert(pa.array([each.as_py()], each.type), value.type) for each in arguments[1:])
+    return pa.array([each[0].as_py() for each in literals], value.type)
 
 
 def _is_in(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:

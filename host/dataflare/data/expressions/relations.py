@@ -296,11 +296,10 @@ def _grouped(
         for column in grouped.columns:
             if pa.types.is_decimal(column.type):  # a sum may have more digits than its type
                 column.validate(full=True)
-    except pa.ArrowNotImplementedError as error:
-        shown = ", ".join(names)[:200]
-        raise wrong_type(
-            shown, "types that can be grouped", str(error).splitlines()[0][:200], function="aggregate"
-        ) from None
+    except pa.ArrowNotImplementedError:
+        column, kinds = ", ".join(names)[:200], ", ".join(str(array.type) for array in arrays.values())[:200]
+        functions = ", ".join(dict.fromkeys(function for function, _ in wanted))[:200]
+        raise wrong_type(column, "a type that it can be computed of", kinds, function=functions) from None
     except pa.ArrowInvalid as error:
         raise out_of_range(f"aggregate: {str(error).splitlines()[0][:200]}") from None
     return _in_order(grouped, len(by_keys), len(wanted))

@@ -33,6 +33,7 @@ __all__ = [
     "plain",
     "typed_nulls",
     "whole",
+    "widened",
 ]
 
 
@@ -63,6 +64,7 @@ def _of(name: str, *samples: pa.DataType) -> TypeClass:
 
 _INTEGERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _NULL_ID: Final = pa.null().id
+_NARROW_IDS: Final = frozenset((pa.decimal32(1).id, pa.decimal64(1).id))
 INTEGER: Final = _of("integer", *_INTEGERS)
 # Few of Arrow's functions accept half floats.
 NUMBER: Final = _of("number", *_INTEGERS, pa.float32(), pa.float64())
@@ -158,12 +160,19 @@ def _zones_agree(arguments: Sequence[pa.DataType]) -> bool:
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """Return the array that functions get: the storage of an extension type, the written-out values of a dictionary."""
+    """Return what functions get: the storage of an extension type, the values of a dictionary, decimals of 128 bits."""
     if isinstance(array, pa.ExtensionArray):
         return plain(array.storage)
     if isinstance(array, pa.DictionaryArray):
         return plain(array.dictionary_decode())
-    return array
+    return widened(array)
+
+
+def widened(value: Any) -> Any:
+    """Return a decimal of 32 or 64 bits as one of 128, for which Arrow has functions; anything else as it is."""
+    if value.type.id in _NARROW_IDS:
+        return value.cast(pa.decimal128(value.type.precision, value.type.scale))
+    return value
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:

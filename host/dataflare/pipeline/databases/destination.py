@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataflare.data.casts import convert
 from dataflare.data.roles import DELETE, INSERT, UPDATE
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
 from dataflare.pipeline.databases.dialects import Dialect, decoded
@@ -441,5 +442,5 @@ def _as_stored(array: pa.Array, made: pa.DataType, stored: pa.DataType) -> pa.Ar
         return array.cast(stored)
     if pa.types.is_string(stored) and not pa.types.is_string(made):
         # By way of the column's own type: units and zones are written as it has them.
-        return array.cast(made).cast(stored)
-    return array.cast(stored)
+        return convert(array, made).cast(stored)
+    return convert(array, stored)

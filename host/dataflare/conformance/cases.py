@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dataflare import ConfigError
 from dataflare.conformance.files import suite_folder
-from dataflare.documents.models import StrictModel, validate_document
+from dataflare.documents.models import validate_document
 from dataflare.documents.reader import read_document
 
 __all__ = ["KINDS", "Case", "Profile", "load_cases", "select"]
@@ -20,7 +20,7 @@ KINDS: Final = ("source", "destination", "processor", "transformer", "validator"
 Profile: TypeAlias = Literal["core", "full", "certified"]
 
 
-class Case(StrictModel):
+class Case(BaseModel):
     """A case.
 
     Args:
@@ -33,6 +33,8 @@ class Case(StrictModel):
         essential: Whether nothing is known of a plugin's work when the case is skipped.
         steps: What is done, one after the other; each is one name with its arguments.
     """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: str
     title: str

@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "source",
             {"path": "data/lake", "partition": "day", "key": "id", "columns": COLUMNS},
             "files:data={}",
-            8,
+            9,
         ),
     ],
 )

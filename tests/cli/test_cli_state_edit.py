@@ -50,6 +50,27 @@ def kept(folder: Path) -> NodeState:
 CHANGE = "text = path.read_text().replace('\"cursor\": 3', '\"cursor\": 4')\npath.write_text(text)\n"
 
 
+def test_positions_of_several_datasets_are_moved_and_changed(edit: Any, dataflare: Any, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE.replace("dataset: d", "datasets: all"))
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        file.reset()
+        file.put([NodeState("in[d]", "one", '{"dataset": "d"}', Checkpoint(7, b'{"cursor": 3}', True), 30, 5.0)])
+    assert edit(CHANGE).stdout == "changed what was kept of in[d]\n"
+    exported = dataflare("state", "export", "pipeline.yaml", "--state", "state").stdout
+    (tmp_path / "states.json").write_text(exported)
+    moved = dataflare("state", "import", "pipeline.yaml", "states.json", "--state", "other")
+    assert moved.stdout == "imported what was kept of in[d]\n", moved.output
+    with StateFile(tmp_path / "other", pipeline="test") as file:
+        (found,) = file.nodes()
+    assert (found.node, found.checkpoint) == ("in[d]", Checkpoint(7, b'{"cursor": 4}', True))
+
+
+def test_position_of_a_node_that_takes_rows_is_refused(edit: Any, tmp_path: Path) -> None:
+    result = edit('path.write_text(path.read_text().replace(\'"node": "in"\', \'"node": "out"\'))')
+    assert result.exit_code == 2 and "node 'out' is not a source: it takes the rows of 'in'" in result.stderr
+    assert kept(tmp_path).node == "in"
+
+
 def test_what_is_changed_is_kept(edit: Any, tmp_path: Path) -> None:
     result = edit(CHANGE)
     assert result.exit_code == 0 and result.stdout == "changed what was kept of in\n", result.output

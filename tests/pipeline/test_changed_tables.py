@@ -32,10 +32,17 @@ class Copying:
         self.source.execute("CREATE TABLE s (id INTEGER, x INTEGER)", "INSERT INTO s VALUES (1, 10), (2, 20)")
         self.specification = self.writing_to(database.url, options)
 
-    def writing_to(self, url: str, options: dict[str, Any]) -> Specification:
+    def writing_to(self, url: str, options: dict[str, Any], **reading: Any) -> Specification:
         databases = {"from": {"url": self.source.url, "access": "write"}, "db": {"url": url, "access": "write"}}
         nodes = {
-            "in": {"connector": "sql", "database": "from", "read": "s", "mode": "incremental", "cursor": "id"},
+            "in": {
+                "connector": "sql",
+                "database": "from",
+                "read": "s",
+                "mode": "incremental",
+                "cursor": "id",
+                **reading,
+            },
             "out": {"connector": "sql", "database": "db", "write": "t", "input": "in", **options},
         }
         return build_specification({"name": "test", "databases": databases, "nodes": nodes}, folder=self.folder)
@@ -85,6 +92,43 @@ def test_a_run_that_goes_on_after_rows_of_a_dropped_table_is_refused(copying, op
     made.run(full_refresh=True)
     assert sorted(made.database.rows("SELECT id, x FROM t")) == [(1, 10), (2, 20), (3, 30)]
     assert made.plan().problems == []
+
+
+@pytest.mark.parametrize(
+    ("older", "says"),
+    [
+        ("state", "has rows of runs that the state file does not know"),
+        ("no state", "has rows of runs that the state file does not know"),
+        ("table", "and lacks the rows from there on"),
+    ],
+)
+def test_plan_and_run_refuse_a_state_and_a_table_of_which_one_was_restored(copying, tmp_path, older, says):
+    made = copying({})
+    before = (tmp_path / "state").read_bytes()
+    tokens = made.database.rows("SELECT generation FROM _dataflare_tokens")
+    made.database.execute("CREATE TABLE kept AS SELECT * FROM _dataflare_tokens")
+    made.run()
+    assert made.plan().problems == [] and tokens
+    if older == "table":
+        made.database.execute("DELETE FROM _dataflare_tokens", "INSERT INTO _dataflare_tokens SELECT * FROM kept")
+    elif older == "state":
+        (tmp_path / "state").write_bytes(before)
+    else:
+        (tmp_path / "state").unlink()
+    (problem,) = made.plan().problems
+    with pytest.raises(NodeFailed, match=says) as caught:
+        made.run()
+    assert says in str(problem) and "--full-refresh" in problem.hint
+    assert caught.value.message == problem.message.replace(problem.where, caught.value.where)
+
+
+def test_plan_and_run_refuse_a_position_in_something_else(copying):
+    made = copying({})
+    made.specification = made.writing_to(made.database.url, {}, columns=["id"])
+    (problem,) = made.plan().problems
+    with pytest.raises(NodeFailed, match="is of something else"):
+        made.run()
+    assert "is of something else" in str(problem) and "--full-refresh" in problem.hint
 
 
 def test_replaced_table_may_have_been_dropped(copying):

@@ -282,9 +282,9 @@ def test_state_that_the_source_refuses_says_what_to_do(tmp_path):
 
 
 def test_numbers_of_checkpoints_rise_where_a_run_makes_others_than_the_one_before(tmp_path):
-    reading = {"dataset": "rows"}
+    reading = json.dumps({"dataset": "rows"})
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        file.begin("in", json.dumps(reading))
+        file.begin("in", reading)
         file.prepare("in", Checkpoint(1, b"20", rows=20))
         made = Checkpoints("in", frozenset({"out"}), frozenset({"out"}), file, every_rows=20, every_s=1e9, fresh=False)
         made.begin(reading, "incremental")

@@ -53,6 +53,13 @@ def test_tables_with_long_names_are_replaced(tmp_path, server):
     assert server.rows(f'SELECT id FROM "{name}"') == [(2,)]
 
 
+def test_key_that_is_a_list_is_refused(tmp_path, database):
+    if database.kind != "sqlite":  # it has no lists
+        database.execute("CREATE TABLE t (id BIGINT[], x BIGINT)")
+    with pytest.raises(NodeFailed, match="the key's column 'id' is list<item: int64>, and a key consists of single"):
+        write(tmp_path, database, pa.table({"id": [[1], [1]], "x": [1, 2]}), mode="merge", key=["id"])
+
+
 # Values
 
 ROUNDED = [

@@ -294,6 +294,25 @@ def test_file_of_other_columns_is_named_where_columns_are_frozen(three):
     assert not (three / "out.csv").exists()
 
 
+@pytest.mark.parametrize("contract", ["evolve", "freeze", "discard-column", "discard-row"])
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("in.csv", ["id,x\n1,2\n", "id,x\n2,\n", "id,x\n", "id,x\n3,4\n"]),
+        ("in.jsonl", ['{"id":1,"x":2}\n', '{"id":2,"x":null}\n', '{"id":3,"x":4}\n']),
+    ],
+)
+def test_column_without_a_value_keeps_its_known_type(tmp_path, contract, name, parts):
+    made = files(tmp_path, contract, read=name, write="out.parquet")
+    rows: list[dict[str, Any]] = []
+    for part in parts:
+        (tmp_path / name).write_text(part)
+        with StateFile(tmp_path / "state", pipeline="test") as file:
+            assert run(made, state=file).nodes[0].schema_changes == []
+        rows += parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert rows == [{"id": 1, "x": 2}, {"id": 2, "x": None}, {"id": 3, "x": 4}]
+
+
 def test_columns_of_files_are_known_from_the_last_run(three):
     made = files(three, "evolve", read="in/a.csv")
     with StateFile(three / "state", pipeline="test") as file:

@@ -27,7 +27,7 @@ from dataflare.pipeline.pipeline_state import MOST_COUNTED, Checkpoint, NodeStat
 from dataflare.pipeline.report import SchemaChange
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.schema_contracts import schema_from_text
-from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.specification import Specification, base_name
 from dataflare.user_files import read_file
 
 __all__ = ["app"]
@@ -321,8 +321,13 @@ def _read(file: Path, specification: Specification) -> list[NodeState]:
     if export.pipeline != name:
         raise ConfigError(f"it has the states of pipeline {export.pipeline!r}, not of {name!r}", where=where)
     for each in export.sources:
-        if each.node not in specification.pipeline.nodes:
+        node = specification.pipeline.nodes.get(base_name(each.node))
+        if node is None:
             raise ConfigError(f"the pipeline has no node {each.node!r}", where=where)
+        if node.input_name is not None:
+            raise ConfigError(
+                f"node {each.node!r} is not a source: it takes the rows of {node.input_name!r}", where=where
+            )
     if len({each.node for each in export.sources}) < len(export.sources):
         raise ConfigError("it has a node twice", where=where)
     return [_state(each, where) for each in export.sources]

@@ -132,7 +132,12 @@ class ColumnGuess:
             return "beyond 64 bits"
         if self._kind == "real" and not self._whole and not self._digits_before:
             return "nothing but words such as nan"
-        return self._note if self._kind else "it has no values"
+        return self._note if self.valued else "it has no values"
+
+    @property
+    def valued(self) -> bool:
+        """Whether there was a value."""
+        return bool(self._kind)
 
     def add(self, texts: pa.Array) -> pa.Array | None:
         """Take one more part; nulls say nothing.

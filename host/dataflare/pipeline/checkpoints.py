@@ -18,7 +18,6 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -27,7 +26,7 @@ from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.pipeline_state import Checkpoint, NodeState, PipelineState
 from dataflare.pipeline.run_errors import StateError
 
-__all__ = ["NO_POSITION", "NO_STATE", "Checkpoints", "Position", "dataset_is_gone"]
+__all__ = ["NO_POSITION", "NO_STATE", "Checkpoints", "Position", "check_reading", "dataset_is_gone", "position_of"]
 
 _FULL_REFRESH: Final = "start again with --full-refresh"
 NO_POSITION: Final = "the source gives no position: a run that stops is repeated from the start"
@@ -145,11 +144,11 @@ class Checkpoints:
         assert self._read is not None
         return self._read.kept.lineage, self._read.kept.checkpoint.sequence
 
-    def begin(self, reading: Mapping[str, object], mode: Literal["full", "incremental", "changes"]) -> bytes | None:
+    def begin(self, reading: str, mode: Literal["full", "incremental", "changes"]) -> bytes | None:
         """Begin the read.
 
         Args:
-            reading: What is read; a state belongs to it alone.
+            reading: What is read, as JSON; a state belongs to it alone.
             mode: How it is read. After a full read that came to its end, the next one starts from the beginning.
 
         Returns:
@@ -158,17 +157,11 @@ class Checkpoints:
         Raises:
             StateError: The saved state belongs to something else, or the file cannot be used.
         """
-        text = json.dumps(reading, sort_keys=True)
         kept = self._file.node(self.node)
         if self._fresh or kept is None or (kept.checkpoint.last and mode == "full"):
-            kept, resumed = self._file.begin(self.node, text), False
+            kept, resumed = self._file.begin(self.node, reading), False
         else:
-            if kept.reading != text:
-                raise StateError(
-                    f"the state that was kept for node {self.node!r} is of something else: {kept.reading}; now it "
-                    f"reads {text}",
-                    hint=f"{_FULL_REFRESH}, or read what was read before",
-                )
+            check_reading(kept, reading)
             resumed = kept.checkpoint.state is not None
         # Where a run ended by a limit, the source goes on.
         known = {each.state: replace(each, last=False) for each in kept.pending if each.state is not None}
@@ -282,7 +275,9 @@ class Checkpoints:
         Raises:
             StateError: It has other rows than the state file says.
         """
-        position = self._position(writer, token, mode) if keeps_token and not self._fresh else Position()
+        assert self._read is not None
+        known = keeps_token and not self._fresh
+        position = position_of(self._read.kept, writer, token, mode=mode, resumed=self.resumed) if known else Position()
         if created and mode != "replace" and (self.goes_on_after_rows or position.drop_until is not None):
             raise dataset_is_gone(self.node, self.start[1], writer, created)
         if position.drop_until is None:
@@ -364,31 +359,56 @@ class Checkpoints:
         self._rows, self._last_s = 0, time.monotonic()
         return checkpoint
 
-    def _position(self, writer: str, token: bytes | None, mode: str) -> Position:
-        assert self._read is not None
-        kept = self._read.kept
-        found = _parse(token)
-        if mode == "replace" or (found is None and not self._read.resumed):
-            return Position()
-        here = kept.checkpoint.sequence
-        if found is None:
-            what = "has none of the rows that were read before"
-        elif found[0] == kept.lineage and (found[1] == here or (found[1] < here and not self._read.resumed)):
-            return Position()
-        elif found[0] == kept.lineage and found[1] < here:
-            what = f"is at checkpoint {found[1]}, and lacks the rows from there on"
-        elif mode == "merge":
-            return Position()  # to merge the same rows again changes nothing
-        else:
-            for each in kept.pending:
-                if found == (kept.lineage, each.sequence):
-                    # At the end of a run, there may be no rows between the last two.
-                    return Position() if each.state == kept.checkpoint.state else Position(each)
-            what = "has rows of runs that the state file does not know"
+
+def check_reading(kept: NodeState, reading: str) -> None:
+    """Refuse a position in something else than what is read now, as JSON.
+
+    Raises:
+        StateError: It is one.
+    """
+    if kept.reading != reading:
         raise StateError(
-            f"node {self.node!r} goes on from checkpoint {here}, and destination {writer!r} {what}",
-            hint=f"{_FULL_REFRESH}, or put the state file back that belongs to the destination",
+            f"the state that was kept for node {kept.node!r} is of something else: {kept.reading}; now it "
+            f"reads {reading}",
+            hint=f"{_FULL_REFRESH}, or read what was read before",
         )
+
+
+def position_of(kept: NodeState, writer: str, token: bytes | None, *, mode: str, resumed: bool) -> Position:
+    """Find where a destination stands by the token that it kept last.
+
+    Args:
+        kept: The position of the source whose rows it takes.
+        writer: Its node.
+        token: The token; `None` for none.
+        mode: How it writes.
+        resumed: Whether the read continues from that position.
+
+    Raises:
+        StateError: It has other rows than the state says.
+    """
+    found = _parse(token)
+    if mode == "replace" or (found is None and not resumed):
+        return Position()
+    here = kept.checkpoint.sequence
+    if found is None:
+        what = "has none of the rows that were read before"
+    elif found[0] == kept.lineage and (found[1] == here or (found[1] < here and not resumed)):
+        return Position()
+    elif found[0] == kept.lineage and found[1] < here:
+        what = f"is at checkpoint {found[1]}, and lacks the rows from there on"
+    elif mode == "merge":
+        return Position()  # to merge the same rows again changes nothing
+    else:
+        for each in kept.pending:
+            if found == (kept.lineage, each.sequence):
+                # At the end of a run, there may be no rows between the last two.
+                return Position() if each.state == kept.checkpoint.state else Position(each)
+        what = "has rows of runs that the state file does not know"
+    raise StateError(
+        f"node {kept.node!r} goes on from checkpoint {here}, and destination {writer!r} {what}",
+        hint=f"{_FULL_REFRESH}, or put the state file back that belongs to the destination",
+    )
 
 
 def dataset_is_gone(node: str, sequence: int, writer: str, dataset: str) -> StateError:

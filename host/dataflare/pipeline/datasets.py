@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import uuid
@@ -30,6 +31,7 @@ from dataflare.runtime.datasets import (
     Idle,
     NewSchema,
     PlannedChange,
+    ReadingMode,
     ReadProgress,
     Selection,
     Target,
@@ -150,15 +152,8 @@ class DatasetReader:
     def _open(self, selection: Selection | DatasetName | None) -> pa.Schema:
         state = None
         if self._checkpoints is not None:
-            chosen = selection if isinstance(selection, Selection) else Selection(self._dataset(selection).name)
-            reading = {
-                "dataset": chosen.dataset.name,
-                "namespace": chosen.dataset.namespace,
-                "mode": chosen.mode,
-                "cursor": chosen.cursor,
-                "columns": list(chosen.columns),
-            }
-            state = self._state = self._checkpoints.begin(reading, chosen.mode)
+            reading, mode = self._reading(selection)
+            state = self._state = self._checkpoints.begin(reading, mode)
             if is_divided(state) and not isinstance(self._plugin, DividedSource):
                 raise StateError(
                     "the last run stopped within a read in parts, and now it is read as a whole",
@@ -174,6 +169,21 @@ class DatasetReader:
                 ) from error
             raise
         return schema
+
+    def reading(self) -> str:
+        """What is read, as JSON; a position belongs to it alone."""
+        return self._reading(self._selection())[0]
+
+    def _reading(self, selection: Selection | DatasetName | None) -> tuple[str, ReadingMode]:
+        chosen = selection if isinstance(selection, Selection) else Selection(self._dataset(selection).name)
+        reading = {
+            "dataset": chosen.dataset.name,
+            "namespace": chosen.dataset.namespace,
+            "mode": chosen.mode,
+            "cursor": chosen.cursor,
+            "columns": list(chosen.columns),
+        }
+        return json.dumps(reading, sort_keys=True), chosen.mode
 
     def _dataset(self, selection: Selection | DatasetName | None) -> Dataset:
         return self._retries.call(self._plugin.dataset, selection)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from dataflare.data.roles import roles_of
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.pipeline.checkpoint_groups import obstacle_of
-from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, dataset_is_gone
+from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, check_reading, dataset_is_gone, position_of
 from dataflare.pipeline.column_roles import ColumnRoles, RolesModel
 from dataflare.pipeline.databases.destination import EMPTIED, SqlDestination
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
@@ -25,7 +25,7 @@ from dataflare.pipeline.loading import database_of, datasets_of, inspected, kind
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.node_capabilities import capabilities_of, capability_changes, known_capabilities
 from dataflare.pipeline.nodes import ReadNode, WriteNode
-from dataflare.pipeline.pipeline_state import PipelineState
+from dataflare.pipeline.pipeline_state import Checkpoint, NodeState, PipelineState
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import NodeReport, RunReport, SchemaChange
@@ -256,6 +256,8 @@ class _Planning:
         wanted = {*options.columns, *dataset.key, *(() if options.cursor is None else (options.cursor,))}
         fields = [each for each in dataset.schema if not options.columns or each.name in wanted]
         made.position = self._position(name, options.mode)
+        if made.position != _BEGINNING and (kept := self._kept(name)) is not None:
+            check_reading(kept, reader.reading())
         made.rows = reader.expected_rows() if made.position == _BEGINNING else None
         self._hold(made, node, pa.schema(fields, dataset.schema.metadata))
         return made, dataset.modes
@@ -307,6 +309,7 @@ class _Planning:
             assert isinstance(plugin, SqlDestination)
             try:
                 made.changes = plugin.start().plan(target)
+                self._require_position(name, node, plugin)
                 if goes_on is not None and plugin.is_empty():
                     made.changes.append(PlannedChange(target.dataset, "other", EMPTIED))
             finally:
@@ -317,11 +320,8 @@ class _Planning:
 
     def _goes_on(self, node: PluginNode | SqlWrite) -> tuple[str, int] | None:
         """Find the source of a node's rows and the checkpoint that it goes on from; `None`: no rows were before."""
-        source = node.input_name
-        assert source is not None
-        while (above := self._specification.pipeline.nodes[source].input_name) is not None:
-            source = above
-        kept = None if self._state is None else self._state.node(source)
+        source = self._source_of(node)
+        kept = self._kept(source)
         if (
             kept is None
             or not kept.rows
@@ -330,6 +330,34 @@ class _Planning:
         ):
             return None
         return source, kept.checkpoint.sequence
+
+    def _source_of(self, node: PluginNode | SqlWrite) -> str:
+        source = node.input_name
+        assert source is not None
+        while (above := self._specification.pipeline.nodes[source].input_name) is not None:
+            source = above
+        return source
+
+    def _kept(self, source: str) -> NodeState | None:
+        return None if self._state is None else self._state.node(source)
+
+    def _require_position(self, name: str, node: SqlWrite, table: SqlDestination) -> None:
+        """Refuse a table that has other rows than the state says, as a run does.
+
+        Raises:
+            StateError: It has.
+        """
+        if not self._keeps_state or name not in self._continues:
+            return
+        source = self._source_of(node)
+        if source not in self._nodes:
+            return
+        kept = self._kept(source) or NodeState(source, "", "", Checkpoint(0, None), 0, 0.0)
+        resumed = self._nodes[source].position != _BEGINNING
+        if not resumed:
+            kept = replace(kept, checkpoint=Checkpoint(kept.last_sequence, None), pending=())
+        token = table.kept_token(f"{self._specification.pipeline.name}/{name}")
+        position_of(kept, name, token, mode=node.mode, resumed=resumed)
 
     def _destination(
         self, name: str, node: PluginNode, plugin: Any, schema: pa.Schema | None
@@ -365,7 +393,7 @@ class _Planning:
         return None if text is None else schema_from_text(text)
 
     def _position(self, name: str, mode: str) -> str:
-        kept = None if self._state is None else self._state.node(name)
+        kept = self._kept(name)
         if kept is None or kept.checkpoint.state is None or (kept.checkpoint.last and mode == "full"):
             return _BEGINNING
         return f"where the last run ended, after {kept.rows} rows"

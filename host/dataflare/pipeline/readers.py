@@ -135,10 +135,10 @@ class FileSource:
                 continue  # a pipe can be read once
             source = FileSource([path], self._read, self._options, self._opener, sample_only=True)
             try:
-                found[path] = source.found
+                found[path] = own = source.found.with_known(contract.known)
             finally:
                 source.close()
-            contract.admit(source.found.schema, inferred=source.found.inferred, place=str(path))
+            contract.admit(own.schema, inferred=own.inferred, place=str(path))
         for path, own in found.items():
             columns = tuple(
                 replace(each, type=contract.reading_type(each.name, each.type)) if each.inferred else each

@@ -167,6 +167,8 @@ class LetterFile:
             raise wrong(f"is not JSON: {error}") from error
         if len(letter.types) > MAX_COLUMNS:
             raise wrong(f"the row has {len(letter.types)} columns, more than {MAX_COLUMNS}")
+        if differing := letter.values.keys() ^ letter.types.keys():
+            raise wrong(f"`values` and `types` do not have the same columns: {min(differing)!r} is in one of them")
         return letter
 
     def _rows(self, lines: list[bytes], letter: LetterLine) -> pa.RecordBatch:

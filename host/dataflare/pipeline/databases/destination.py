@@ -100,6 +100,21 @@ class SqlDestination:
         finally:
             self.abort()
 
+    def kept_token(self, pipeline: str) -> bytes | None:
+        """The token that `open` would return.
+
+        Raises:
+            DatabaseError: The database answered with an error.
+        """
+        self._begin()
+        try:
+            self._mine = self._position_of(pipeline)
+            there = self._dialect.table(self._require(), _TOKENS, None) is not None
+            kept = self._kept(lock=False) if there else []
+            return kept[0][0] if kept else None
+        finally:
+            self.abort()
+
     def open(self, target: Target, *, pipeline: str, run: str, generation: int) -> bytes | None:
         """Begin a run.
 
@@ -120,8 +135,7 @@ class SqlDestination:
                 f"database {connection.name!r}: another run writes the table {table.table!r}, or another node of this",
                 hint="wait for it, or end it; let one node write a table",
             )
-        # Pipelines of one name that write other tables have other positions.
-        self._mine = literal(f"{pipeline} {quoted([table.within or '', table.table])}")
+        self._mine = self._position_of(pipeline)
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {_TOKENS} "
             f"(pipeline TEXT PRIMARY KEY, token {self._dialect.bytes_type}, generation BIGINT NOT NULL)"
@@ -264,11 +278,15 @@ class SqlDestination:
         connection.execute(f"UPDATE {_TOKENS} SET token = {value} WHERE pipeline = {self._mine}")
         self._commit()
 
-    def _kept(self) -> list[tuple[Any, ...]]:
+    def _position_of(self, pipeline: str) -> str:
+        # Pipelines of one name that write other tables have other positions.
+        return literal(f"{pipeline} {quoted([self._node.table.within or '', self._node.table.table])}")
+
+    def _kept(self, *, lock: bool = True) -> list[tuple[Any, ...]]:
         """Read the token and the generation, in one row or none."""
         connection = self._require()
         mine = f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {self._mine} LIMIT 2"
-        return connection.rows(mine + self._dialect.row_lock, bytes | None, int)
+        return connection.rows(mine + (self._dialect.row_lock if lock else ""), bytes | None, int)
 
     def _claim(self) -> None:
         """Shut out earlier runs with the first row: a run that cannot begin after `open` ends no other.

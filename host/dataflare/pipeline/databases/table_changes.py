@@ -49,6 +49,12 @@ def compare_table(
         raise DataError("rows with an operation cannot replace a table", hint="write them with `mode: merge`")
     if missing := [each for each in target.key if each not in target.schema.names]:
         raise DataError(f"the key's column {missing[0]!r} is not among the columns")
+    for field in map(target.schema.field, target.key):
+        if pa.types.is_nested(field.type):
+            raise DataError(
+                f"the key's column {field.name!r} is {field.type}, and a key consists of single values",
+                hint="name other columns as the key, or give this one another type before",
+            )
     fields = [field for field in target.schema if field.name != operation]
     columns = [dialect.new(field) for field in fields]
     if not columns:

@@ -331,7 +331,13 @@ class _CsvFile:
         columns = tuple(
             FileColumn(name, self._types[name])
             if name in self._types
-            else FileColumn(name, guesses[name].type(), inferred=True, note=self._name_note(name) or guesses[name].note)
+            else FileColumn(
+                name,
+                guesses[name].type(),
+                inferred=True,
+                note=self._name_note(name) or guesses[name].note,
+                valued=guesses[name].valued,
+            )
             for name in self._names
         )
         return FileSchema(columns, rows, whole), waiting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -18,12 +18,14 @@ class FileColumn:
         type: Its type.
         inferred: Whether the type was found out from values: neither the file nor the options say it.
         note: Why it is not the type that it looks like; mostly empty.
+        valued: Whether a value was there to infer the type from.
     """
 
     name: str
     type: pa.DataType
     inferred: bool = False
     note: str = ""
+    valued: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,14 @@ class FileSchema:
     def inferred(self) -> dict[str, str]:
         """The inferred types by column."""
         return {column.name: str(column.type) for column in self.columns if column.inferred}
+
+    def with_known(self, known: pa.Schema | None) -> FileSchema:
+        """Give columns without a value the types that are known of them: they are no reason for others."""
+        types = {} if known is None else dict(zip(known.names, known.types, strict=True))
+        columns = [
+            each if each.valued else replace(each, type=types.get(each.name, each.type)) for each in self.columns
+        ]
+        return replace(self, columns=tuple(columns))
 
     @classmethod
     def of_file(cls, schema: pa.Schema) -> FileSchema:

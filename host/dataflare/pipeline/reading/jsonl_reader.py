@@ -173,7 +173,13 @@ class _JsonFile:
         columns = [
             FileColumn(name, self._types[name], note=_empty_note(name, fields) if name in empty else "")
             if name in self._types
-            else FileColumn(name, with_text(fields[name]), inferred=True, note=notes.get(name, ""))
+            else FileColumn(
+                name,
+                with_text(fields[name]),
+                inferred=True,
+                note=notes.get(name, ""),
+                valued=not pa.types.is_null(fields[name]),
+            )
             for name in names
         ]
         return FileSchema(tuple(columns), rows, whole), waiting

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import signal
 import struct
 import time
@@ -98,6 +99,15 @@ def scale_beyond_the_tables_in_a_stream(arena: Arena) -> None:
         width = kind.bit_width // 8
         array = pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(b"\1" + bytes(width - 1))])
         refused_stream(stream(one(array)))
+
+
+@attack("deny")
+def zone_of_the_machine_in_a_stream(arena: Arena) -> None:
+    """Send times of the zone `localtime`, or of one that is a path, to learn where the machine is, or which files it
+    has."""
+    for zone in ("localtime", "posixrules", "/etc/localtime", "../../../etc/localtime"):
+        found = FUNCTIONS["from-arrow"](stream(one(pa.array([0], pa.timestamp("s", zone)))))
+        assert isinstance(found, Err) and found.error.case == "malformed", zone
 
 
 @attack("memory")
@@ -415,6 +425,7 @@ def _at_any_place(file: Any, offset: int, size: int) -> bytes:
 
 GUARD = "dataflare.data.guard"
 MUTATIONS = [
+    Mutation(f"{GUARD}.types:_ZONE", re.compile(".+"), ("zone_of_the_machine_in_a_stream",)),
     Mutation(f"{GUARD}.types:first_repeated", answers(None), ("fields_of_the_same_name",)),
     Mutation("dataflare.data.ipc_schema:refusal", _anything, ("scale_beyond_the_tables_in_a_stream",)),
     Mutation(f"{GUARD}.types:_flat_refusal", _anything, ("scale_beyond_the_tables_in_a_name",)),

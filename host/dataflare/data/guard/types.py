@@ -67,7 +67,8 @@ KINDS: Final = frozenset(_NAMES.values())
 """The names of all types on the list, without their parameters."""
 _FLAT_NAMES: Final = frozenset(_NAMES[each.id] for each in _FLAT)
 _INTEGER_NAMES: Final = frozenset(map(str, _INTEGERS))
-_ZONE: Final = re.compile(r"[A-Za-z0-9_+\-/:]{1,64}")
+# `localtime` and `posixrules` would tell a plugin where the machine is, and a leading slash names a file.
+_ZONE: Final = re.compile(r"(?!/|localtime$|posixrules$)[A-Za-z0-9_+\-/:]{1,64}")
 _STORAGE_LEVELS: Final = 4
 _PARAMETERS: Final = b"ARROW:extension:metadata"
 _PREFIX_BYTES: Final = 8  # of a message: its marker and its length

@@ -131,6 +131,8 @@ def run_go(guest: Guest, arguments: Sequence[str | Path], env: Mapping[str, str]
 
 def _explained(guest: Guest, error: BuildFailed) -> DataflareError:
     """The first error with its place, and below it all that Go said."""
+    if not error.output:
+        return error  # it did not end in time
     lines = [line.removeprefix("    ") for line in error.output.splitlines() if not line.startswith("    # ")]
     text = "\n".join(lines).replace(f"{guest.folder}/", "").replace("./", "")
     output = "\n".join(f"    {line}" for line in text.splitlines())

@@ -193,6 +193,8 @@ def _cargo(guest: Guest, options: list[str], env: dict[str, str], target_dir: st
 
 def _explained(guest: Guest, error: BuildFailed) -> DataflareError:
     """Return the compiler's messages without those of cargo, beginning with the first place."""
+    if not error.output:
+        return error  # it did not end in time
     if any(each in error.output for each in _NO_NETWORK):
         return ToolchainMissing(
             f"{guest.name}: a crate cannot be downloaded\n{error.output}",

@@ -89,6 +89,8 @@ def run_zig(guest: Guest, arguments: Sequence[str | Path]) -> str:
 
 def _explained(guest: Guest, error: BuildFailed) -> DataflareError:
     """The first error with its place, and below it all that the compiler said."""
+    if not error.output:
+        return error  # it did not end in time
     lines = [line.removeprefix("    ") for line in error.output.splitlines()]
     text = "\n".join(lines).replace(f"{guest.folder}/", "").replace("./", "")
     hint = ""

@@ -20,7 +20,7 @@ __all__ = ["other_word", "quoted_words", "without_quotes"]
 _WORDS = {b'"NaN"': b"NaN", b'"Infinity"': b"Infinity", b'"-Infinity"': b"-Infinity"}
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
-_OTHER = re.compile(rb"Inf\b|-NaN\b")
+_INF, _MINUS_NAN = re.compile(rb"Inf\b"), re.compile(rb"-NaN\b")  # two that begin with a literal are faster than one
 _OTHER_OR_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Inf\b|-NaN\b')
 
 
@@ -30,7 +30,8 @@ def other_word(lines: bytes) -> tuple[int, str] | None:
     Returns:
         Its line and itself.
     """
-    if _OTHER.search(lines) is None:
+    # A single byte is found fastest, and most texts do not have both.
+    if not (b"I" in lines and _INF.search(lines)) and not (b"N" in lines and _MINUS_NAN.search(lines)):
         return None
     found = (match for match in _OTHER_OR_TEXT.finditer(lines) if not match.group().startswith(b'"'))
     return next(((lines.count(b"\n", 0, match.start()) + 1, match.group().decode()) for match in found), None)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from dataflare import Chunk, Dataset, Ended, NewSchema, PluginError, Selection, Variant
 
 KIND = "source"
-_OLD = pa.schema([("id", pa.int64()), ("name", pa.string())])
+_OLD = pa.schema([pa.field("id", pa.int64(), metadata={"dataflare.key": "0"}), ("name", pa.string())])
 _NEW = _OLD.append(pa.field("more", pa.bool_()))
 _CHANGE = 6
 """Rows from here on have a column more."""
@@ -67,7 +67,7 @@ class Good(contextlib.nullcontext["Good"]):
         """Those of the columns that are read."""
         return pa.schema([field for field in schema if not self.columns or field.name in self.columns])
 
-    def read(self, most: int) -> Chunk | NewSchema | Ended:
+    def read(self, most: int, *, ended_too: bool = False) -> Chunk | NewSchema | Ended:
         if self.at == _ROWS:
             return Ended()
         schema = self.selected(_NEW if self.at >= _CHANGE else _OLD)
@@ -103,7 +103,7 @@ class ForgetsTheChange(Good):
         self.resumed = at > _CHANGE
         return at, _OLD
 
-    def read(self, most: int) -> Chunk | NewSchema | Ended:
+    def read(self, most: int, *, ended_too: bool = False) -> Chunk | NewSchema | Ended:
         if not self.resumed or self.at == _ROWS:
             return super().read(most)
         rows = [{"id": n, "name": f"name {n}"} for n in range(self.at, _ROWS)]
@@ -126,7 +126,7 @@ class ChangesUnannounced(Good):
 
     caught_by = "source/read"
 
-    def read(self, most: int) -> Chunk | NewSchema | Ended:
+    def read(self, most: int, *, ended_too: bool = False) -> Chunk | NewSchema | Ended:
         found = super().read(most)
         return super().read(most) if isinstance(found, NewSchema) else found
 
@@ -143,3 +143,26 @@ class OtherValuesAfterTheChange(Good):
 
     def value(self, row: int) -> bool:
         return super().value(row) is not self.resumed
+
+
+class GoesOnAfterTheEnd(Good):
+    """Begins anew when it is asked after the end."""
+
+    caught_by = "source/ended"
+
+    def read(self, most: int, *, ended_too: bool = False) -> Chunk | NewSchema | Ended:
+        found = super().read(most)
+        if isinstance(found, Ended):
+            self.at = 0
+        return found
+
+
+class FailsAfterTheEnd(Good):
+    """Has nothing to say after the end."""
+
+    caught_by = "source/ended"
+
+    def read(self, most: int, *, ended_too: bool = False) -> Chunk | NewSchema | Ended:
+        if ended_too:
+            raise PluginError("no read", error=Variant("unsupported", "no read is under way"))
+        return super().read(most)

@@ -88,7 +88,7 @@ class Good(contextlib.nullcontext["Good"]):
         """The state after this many changes."""
         return json.dumps([at, *self.of(selection, part)]).encode()
 
-    def read(self, most: int) -> Chunk | Idle:
+    def read(self, most: int, *, ended_too: bool = False) -> Chunk | Idle:
         state = self.state(self.selection, self.part, min(self.at + most, self.end))
         changes, self.at = self.log[self.at : min(self.at + most, self.end)], min(self.at + most, self.end)
         if not changes:

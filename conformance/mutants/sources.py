@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dataflare_plugin import Chunk, Dataset, RateLimited, Request, Source, option
+from dataflare_plugin import Chunk, Dataset, Field, RateLimited, Request, Source, option
 
 _ROWS = 20
 # Equal cursors, and two nulls: what a source has to keep apart.
-_TIMES = [None, None, *(value // 3 for value in range(_ROWS - 2))]
+_NULLS = 2
+_TIMES = [*[None] * _NULLS, *(value // 3 for value in range(_ROWS - _NULLS))]
 
 
 @dataclass(frozen=True)
@@ -400,3 +401,56 @@ class OtherValuesByTheCursor(Good):
     def rows(self, request: Request) -> list[dict[str, Any]]:
         rows = super().rows(request)
         return [{**row, "name": "x"} for row in rows] if request.columns and request.incremental else rows
+
+
+class NullsComeAgain(Good):
+    """Gives rows whose cursor is null before the others, wherever an incremental read goes on."""
+
+    caught_by = "source/null-cursors"
+
+    def read(self, request: Request) -> Iterator[Chunk]:
+        if request.incremental and request.state is not None and request.state > _NULLS:
+            yield Chunk(self.rows(request)[:_NULLS], request.state)
+        yield from super().read(request)
+
+
+class NoRoles(Good):
+    """Does not say which columns are its key and its cursor."""
+
+    caught_by = "source/roles"
+    kept: frozenset[str] = frozenset()
+
+    def datasets(self) -> Sequence[Dataset]:
+        found = super().datasets()
+        return [dataclasses.replace(each, schema=self.without(each.fields())) for each in found]
+
+    def without(self, fields: Sequence[Field]) -> list[Field]:
+        """The columns without the roles that it leaves out."""
+        return [
+            dataclasses.replace(each, metadata={k: v for k, v in each.metadata.items() if k in self.kept})
+            for each in fields
+        ]
+
+
+class NoRoleOfTheCursor(NoRoles):
+    """Does not say which column is its cursor."""
+
+    kept = frozenset({"dataflare.key"})
+
+
+class NoRoleOfTheKey(NoRoles):
+    """Does not say which columns are its key."""
+
+    kept = frozenset({"dataflare.role"})
+
+
+class TwoCursors(NoRoles):
+    """Says of two columns that rows come in their order."""
+
+    def without(self, fields: Sequence[Field]) -> list[Field]:
+        return [
+            dataclasses.replace(each, metadata={**each.metadata, "dataflare.role": "cursor"})
+            if each.name == "id"
+            else each
+            for each in fields
+        ]

@@ -59,9 +59,10 @@ MODULES = {
     "keyed-file-destination": "keyed_destinations",
     "changing-source": "changing_sources",
     "logged-source": "logged_sources",
+    "joined-source": "joined_sources",
 }
 # What stands in for a plugin of the host has no lifecycle.
-STAND_INS = {"changing-source", "logged-source"}
+STAND_INS = {"changing-source", "logged-source", "joined-source"}
 
 
 def kind_of(group: str) -> str:

@@ -141,12 +141,55 @@ def test_states_and_parts_belong_to_the_columns_that_are_selected(load, tmp_path
     for same in ({"state": state}, {"part": part}):
         source.open(one, **same)
         for others in (everything, all_named):
-            with pytest.raises(PluginError, match=r"of other columns: select those") as caught:
+            with pytest.raises(PluginError, match=r"of other files or columns: select those") as caught:
                 source.open(others, **same)
             assert caught.value.error.case == "invalid-state"
     source.open(["a.csv", Selection("b.csv", columns=names[::-1])], state=next(source.chunks(all_named)).state)
-    with pytest.raises(PluginError, match="of other columns"):
+    with pytest.raises(PluginError, match="of other files or columns"):
         source.open(one, state=next(source.chunks(everything)).state)
+
+
+def test_states_and_parts_belong_to_the_files_that_are_selected(load, tmp_path):
+    folder_of_files(tmp_path)
+    source = load("csv-source", "in")
+    both_files = ["a.csv", "b.csv"]
+    for these, others in ((both_files, ["b.csv"]), (both_files, ["a.csv"]), (["a.csv"], both_files)):
+        state = list(source.chunks(these, max_rows=10))[-1].state
+        part = source.split(these, at_most=2).parts[-1]
+        for given in ({"state": state}, {"part": part}):
+            with pytest.raises(PluginError, match="of other files or columns|is not selected") as caught:
+                source.open(others, **given)
+            assert caught.value.error.case == "invalid-state"
+    source.open(both_files[::-1], state=next(source.chunks(both_files)).state)
+
+
+def test_file_that_came_or_went_since_a_state_is_not_passed_over(load, tmp_path):
+    folder_of_files(tmp_path)
+    state = next(load("csv-source", "in").chunks(["a.csv", "b.csv"], max_rows=10)).state
+    (tmp_path / "in" / "aa.csv").write_text("n\n1\n")
+    source = load("csv-source", "in")
+    everything = [each.name for each in source.discover()]
+    assert len(everything) == 3
+    with pytest.raises(PluginError, match="of other files or columns") as caught:
+        source.open(everything, state=state)
+    assert caught.value.error.case == "invalid-state"
+    assert next(source.chunks(["a.csv", "b.csv"], state=state)).rows.num_rows > 0
+    (tmp_path / "in" / "b.csv").unlink()
+    with pytest.raises(PluginError, match=r'dataset "b\.csv": there is no such file') as caught:
+        source.open(["a.csv", "b.csv"], state=state)
+    assert caught.value.error.case == "invalid-config"
+
+
+def test_rows_that_are_added_to_a_file_that_a_read_has_passed_come_with_the_next_read(load, tmp_path):
+    folder_of_files(tmp_path)
+    source = load("csv-source", "in")
+    chunks = list(source.chunks(["a.csv", "b.csv"], max_rows=10))
+    state = chunks[-1].state
+    before = sum(chunk.rows.num_rows for chunk in chunks)
+    with (tmp_path / "in" / "a.csv").open("a") as file:
+        file.write("50,late\n")
+    assert list(source.batches(["a.csv", "b.csv"], state=state)) == []
+    assert sum(batch.num_rows for batch in source.batches(["a.csv", "b.csv"])) == before + 1
 
 
 @both

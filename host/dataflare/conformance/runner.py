@@ -19,6 +19,8 @@ from dataflare.conformance import (  # noqa: F401  # they register
     steps_destination,
     steps_files,
     steps_killed,
+    steps_reads,
+    steps_refused_rows,
     steps_rows,
     steps_source,
     steps_stress,

@@ -35,16 +35,30 @@ def columns_added(bench: Bench, arguments: dict[str, Any]) -> None:
 def columns_widened(bench: Bench, arguments: dict[str, Any]) -> None:
     """With `widen-columns`, a schema with a wider type is accepted, `at: change-schema` or at the next `at: open`."""
     _require(bench, "widen-columns")
-    after = batches(bench)[0]
-    for place, field in enumerate(after.schema):
+    wide, narrow = _two_widths(bench)
+    _changed(bench, narrow, wide, at=arguments["at"])
+
+
+@step("columns-narrower")
+def columns_narrower(bench: Bench, arguments: dict[str, Any]) -> None:
+    """A schema with a narrower type is accepted: at the next `at: open`; at `change-schema` with `widen-columns`."""
+    if arguments["at"] == "change-schema":
+        _require(bench, "widen-columns")  # for a host, any other type is a change
+    wide, narrow = _two_widths(bench)
+    _changed(bench, wide, narrow, at=arguments["at"])
+
+
+def _two_widths(bench: Bench) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Rows of the sample, and the same with a column of a narrower type."""
+    rows = batches(bench)[0]
+    for place, field in enumerate(rows.schema):
         narrow = _NARROWER.get(field.type)
         if narrow is not None:
             try:
-                column = after.column(place).cast(narrow)
+                column = rows.column(place).cast(narrow)
             except pa.ArrowInvalid:
                 continue
-            _changed(bench, after.set_column(place, field.with_type(narrow), column), after, at=arguments["at"])
-            return
+            return rows, rows.set_column(place, field.with_type(narrow), column)
     raise NotTested("the sample has no column of int64 or float64 whose values fit a narrower type")
 
 
@@ -60,11 +74,37 @@ def columns_left_out(bench: Bench, _: Any) -> None:
 
 
 @step("columns-unfit")
-def columns_unfit(bench: Bench, _: Any) -> None:
+def columns_unfit(bench: Bench, arguments: dict[str, Any]) -> None:
     """A type that is not wider is `unsupported`, or accepted; where it is refused, the target stays as it was."""
-    _require(bench, "widen-columns")
     before = batches(bench)[0]
+    if arguments["at"] == "open":
+        _either_later(bench, before, _other_type(before))
+        return
+    _require(bench, "widen-columns")
     _either(bench, before, _other_type(before))
+
+
+def _either_later(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch) -> None:
+    """Open a run with another schema, which may be refused; rows of the schema that then holds are accepted."""
+    for number, mode in enumerate(modes(bench)):
+        with running(bench, target(bench, mode, before.schema), 3 * number + 1) as plugin:
+            _write(plugin, before, "rows of the first schema")
+            plugin.finish(b"1")
+        holds, what = after, "rows of the changed schema"
+        try:
+            run = {"pipeline": "conformance", "run": f"run-{3 * number + 2}", "generation": 3 * number + 2}
+            plugin.open(target(bench, mode, after.schema), **run)
+        except PluginError as error:
+            if error.error.case != "unsupported" or mode == "replace":
+                due = "accept any columns" if mode == "replace" else "answer `unsupported`, or accept them"
+                raise NotConformant(
+                    f"mode `{mode}`: `open` with {_columns_of(after)}, after {_columns_of(before)}, answered "
+                    f"`{error.error.case}`, and should {due}"
+                ) from error
+            holds, what = before, "rows of the first schema, after `open` refused another"
+            plugin.open(target(bench, mode, before.schema), pipeline="conformance", generation=3 * number + 3)
+        _write(plugin, holds, what)
+        plugin.finish(b"2")
 
 
 @step("columns-unasked")

@@ -18,7 +18,7 @@ from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
 from dataflare.conformance.steps_destination import modes, require, running, target
 from dataflare.conformance.values import as_table, objects, shown
 
-__all__ = ["require_plain", "texts_in_files"]
+__all__ = ["require_plain", "texts_in_files", "times_in_files"]
 
 _MOST_BYTES: Final = 64 * 2**20
 
@@ -252,3 +252,8 @@ def texts_in_files(bench: Bench, texts: Collection[str]) -> set[str]:
         return set()
     everything = b"\n".join(_contents(bench).values())
     return {each for each in texts if each.encode() in everything}
+
+
+def times_in_files(bench: Bench, text: str) -> int:
+    """How often a text is in the files of the directories that were granted."""
+    return sum(data.count(text.encode()) for data in _contents(bench).values()) if bench.work.folders else 0

@@ -180,11 +180,12 @@ class Source(KeepsRun, Plugin):
             return schemas
 
     @loses_run
-    def read(self, max_rows: int = MAX_ROWS) -> ReadProgress:
+    def read(self, max_rows: int = MAX_ROWS, *, ended_too: bool = False) -> ReadProgress:
         """Read the next chunk.
 
         Args:
             max_rows: The most rows to return, 1 to 2^32 - 1.
+            ended_too: Ask the plugin again after its read has ended, as a test of it does.
 
         Raises:
             PluginError: The plugin answered with an error. After `unavailable` and `rate-limited` the same call can be
@@ -197,7 +198,7 @@ class Source(KeepsRun, Plugin):
             raise UsageError(f"plugin {self.name!r}: `max_rows` is {max_rows}, not 1 to 2^32 - 1")
         with self._data_lease(0) as worker:
             reading = self._require_reading("read", worker)
-            if reading.ended:
+            if reading.ended and not ended_too:
                 return Ended()
             if reading.failed:
                 raise UsageError(

@@ -2,7 +2,7 @@
 
 use serde_json::{json, Value};
 
-use crate::dataflare::host::{clock, config, files, http, logging, metrics, plugins, random, secrets, shared, state, tasks};
+use crate::dataflare::host::{clock, config, http, logging, metrics, plugins, random, secrets, shared, state, tasks};
 use crate::{number, text, Arguments, Batches, Outcome};
 
 pub fn one(name: &str, arguments: &Arguments) -> Option<Outcome> {
@@ -68,26 +68,15 @@ pub fn one(name: &str, arguments: &Arguments) -> Option<Outcome> {
             let request = http::Request {
                 method: text(arguments, "method"),
                 url: text(arguments, "url"),
-                headers: texts(arguments, "headers"),
-                body: None,
-                timeout_ms: Some(1_000),
+                headers: pairs(arguments, "headers"),
+                body: arguments.get("body").and_then(Value::as_str).map(|body| body.as_bytes().to_vec()),
+                timeout_ms: Some(arguments.get("timeout-ms").and_then(Value::as_u64).unwrap_or(5_000) as u32),
             };
             match http::send(&request) {
-                Ok(found) => Outcome::Ok(json!({ "status": found.status, "body": shown(found.body) })),
+                Ok(found) => Outcome::Ok(json!({ "status": found.status, "headers": found.headers, "body": shown(found.body) })),
                 Err(error) => http_error(error),
             }
         }
-        "files-granted" => {
-            let found = files::granted();
-            Outcome::Ok(json!(found.iter().map(|each| json!({ "name": each.name, "writable": each.writable })).collect::<Vec<_>>()))
-        }
-        "read-file" => file_outcome(read_file(arguments), |found| json!(shown(found))),
-        "write-file" => file_outcome(write_file(arguments), |()| Value::Null),
-        "stat-file" => file_outcome(files::stat(&text(arguments, "path")), |found| json!({ "name": found.name, "size": found.size_bytes })),
-        "list-files" => file_outcome(files::list_entries(&text(arguments, "path")), |found| {
-            json!(found.iter().map(|each| each.name.clone()).collect::<Vec<_>>())
-        }),
-        "delete-file" => file_outcome(files::delete(&text(arguments, "path")), |()| Value::Null),
         _ => return None,
     })
 }
@@ -139,6 +128,12 @@ pub fn texts(arguments: &Arguments, name: &str) -> Vec<(String, String)> {
     pairs.map(|map| map.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap_or("").to_string())).collect()).unwrap_or_default()
 }
 
+/// Pairs of texts, from a list: a name may be there several times.
+fn pairs(arguments: &Arguments, name: &str) -> Vec<(String, String)> {
+    let list = arguments.get(name).cloned().unwrap_or(Value::Array(Vec::new()));
+    serde_json::from_value(list).unwrap_or_default()
+}
+
 fn level(name: &str) -> logging::Level {
     match name {
         "trace" => logging::Level::Trace,
@@ -147,23 +142,6 @@ fn level(name: &str) -> logging::Level {
         "error" => logging::Level::Error,
         _ => logging::Level::Info,
     }
-}
-
-fn read_file(arguments: &Arguments) -> Result<Vec<u8>, files::FileError> {
-    let reader = files::open(&text(arguments, "path"))?;
-    reader.seek(files::Position { offset_bytes: number(arguments, "from") })?;
-    reader.read(arguments.get("max").and_then(Value::as_u64).unwrap_or(1 << 20) as u32)
-}
-
-fn write_file(arguments: &Arguments) -> Result<(), files::FileError> {
-    let flag = |name| arguments.get(name).and_then(Value::as_bool).unwrap_or_default();
-    let path = text(arguments, "path");
-    let writer = if flag("append") { files::append(&path)? } else { files::create(&path, flag("replace"))? };
-    writer.write(text(arguments, "text").as_bytes())?;
-    if flag("publish") {
-        writer.publish()?;
-    }
-    Ok(())
 }
 
 fn state_outcome<T>(found: Result<T, state::StateError>, value: impl FnOnce(T) -> Value) -> Outcome {
@@ -182,23 +160,6 @@ pub fn state_error(error: state::StateError) -> Outcome {
         Unavailable(_) => Outcome::Err("unavailable", Value::Null),
         Other(_) => Outcome::Err("other", Value::Null),
     }
-}
-
-fn file_outcome<T>(found: Result<T, files::FileError>, value: impl FnOnce(T) -> Value) -> Outcome {
-    use files::FileError::*;
-    let case = match found {
-        Ok(found) => return Outcome::Ok(value(found)),
-        Err(NotFound(_)) => "not-found",
-        Err(Denied(_)) => "denied",
-        Err(AlreadyExists(_)) => "already-exists",
-        Err(WrongKind(_)) => "wrong-kind",
-        Err(InvalidPath(_)) => "invalid-path",
-        Err(NoSpace(_)) => "no-space",
-        Err(InputOutput(_)) => "input-output",
-        Err(Busy(_)) => "busy",
-        Err(Other(_)) => "other",
-    };
-    Outcome::Err(case, Value::Null)
 }
 
 fn http_error(error: http::HttpError) -> Outcome {

@@ -3,6 +3,7 @@
 mod batches;
 mod capabilities;
 mod faults;
+mod files;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -128,13 +129,14 @@ impl Processor for Plugin {
 /// Do operations in order; what each gave is `{"ok": VALUE}` or `{"err": CASE, "with": PAYLOAD}`.
 fn run(operations: &[Value]) -> Result<Vec<Value>, Error> {
     let mut results = Vec::new();
+    let mut open = files::Open::default();
     for each in operations {
         let Some((name, arguments)) = each.as_object().and_then(|map| map.iter().next()) else {
             return Err(Error::InvalidInput(format!("no operation: {each}")));
         };
         let empty = Map::new();
         let arguments = arguments.as_object().unwrap_or(&empty);
-        match one(name, arguments) {
+        match one(name, arguments, &mut open) {
             Outcome::Ok(value) => results.push(json!({ "ok": value })),
             Outcome::Err(case, payload) => results.push(json!({ "err": case, "with": payload })),
             Outcome::Fail(error) => return Err(error),
@@ -143,7 +145,7 @@ fn run(operations: &[Value]) -> Result<Vec<Value>, Error> {
     Ok(results)
 }
 
-fn one(name: &str, arguments: &Arguments) -> Outcome {
+fn one(name: &str, arguments: &Arguments, open: &mut files::Open) -> Outcome {
     let own = match name {
         "ping" => json!("pong"),
         "calls" => json!(CALLS.get()),
@@ -157,6 +159,7 @@ fn one(name: &str, arguments: &Arguments) -> Outcome {
         _ => {
             let found = capabilities::one(name, arguments)
                 .or_else(|| faults::one(name, arguments))
+                .or_else(|| files::one(name, arguments, open))
                 .or_else(|| BATCHES.with_borrow_mut(|kept| capabilities::with_batches(name, arguments, kept)))
                 .or_else(|| BATCHES.with_borrow_mut(|kept| batches::one(name, arguments, kept)));
             return found.unwrap_or_else(|| Outcome::Fail(Error::InvalidInput(format!("no operation {name:?}"))));

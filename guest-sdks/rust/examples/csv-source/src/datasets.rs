@@ -105,7 +105,7 @@ impl Files {
     fn tasks(&mut self, selections: &[Selection], part: Option<&[u8]>, state: Option<&[u8]>) -> Result<VecDeque<Task>, Error> {
         let paths = self.paths()?;
         let mut chosen: BTreeMap<String, (u32, Rc<File>, Vec<usize>)> = BTreeMap::new();
-        let selected = selected_columns(selections);
+        let selected = fingerprint_of(selections);
         let mut tasks = Vec::new();
         for (index, selection) in selections.iter().enumerate() {
             let name = &selection.dataset.name;
@@ -119,13 +119,13 @@ impl Files {
             if chosen.insert(path.clone(), (index as u32, Rc::clone(&file), columns.clone())).is_some() {
                 return Err(wrong("it is selected twice"));
             }
-            let span = Span { from: State { columns: selected.clone(), ..file.beginning() }, to_bytes: None };
+            let span = Span { from: State { selected: selected.clone(), ..file.beginning() }, to_bytes: None };
             tasks.push(Task { selection: index as u32, file, columns, span });
         }
         let foreign = |path: &str| Error::InvalidState(format!("{path} is not selected"));
-        let check_columns = |state: &State, what: &str| {
-            let why = || format!("{}: the {what} is of other columns: select those, or read without the {what}", state.path);
-            (state.columns == selected).then_some(()).ok_or_else(|| Error::InvalidState(why()))
+        let check_selected = |state: &State, what: &str| {
+            let why = || format!("{}: the {what} is of other files or columns: select those, or read without the {what}", state.path);
+            (state.selected == selected).then_some(()).ok_or_else(|| Error::InvalidState(why()))
         };
         if let Some(part) = part {
             let spans: Vec<Span> = serde_json::from_slice(part)
@@ -134,7 +134,7 @@ impl Files {
                 .into_iter()
                 .map(|span| {
                     let (selection, file, columns) = chosen.get(&span.from.path).cloned().ok_or_else(|| foreign(&span.from.path))?;
-                    check_columns(&span.from, "part")?;
+                    check_selected(&span.from, "part")?;
                     Ok(Task { selection, file, columns, span })
                 })
                 .collect::<Result<_, Error>>()?;
@@ -144,7 +144,7 @@ impl Files {
             .map_err(|error| Error::InvalidState(format!("these bytes are not a state of this source: {error}")))?;
         let mut tasks: VecDeque<Task> = tasks.into_iter().skip_while(|task| task.span.from.path != state.path).collect();
         let first = tasks.front_mut().ok_or_else(|| foreign(&state.path))?;
-        check_columns(&state, "state")?;
+        check_selected(&state, "state")?;
         if state.offset_bytes < first.span.from.offset_bytes || first.span.to_bytes.is_some_and(|to| state.offset_bytes > to) {
             return Err(Error::InvalidState(format!("byte {} of {} is not within what is read", state.offset_bytes, state.path)));
         }
@@ -173,7 +173,7 @@ impl Files {
                 if cut.offset_bytes > from.offset_bytes {
                     spans.push(Span { from: from.clone(), to_bytes: Some(cut.offset_bytes) });
                 }
-                from = State { columns: from.columns, ..cut };
+                from = State { selected: from.selected, ..cut };
                 if !spans.is_empty() {
                     found.push(std::mem::take(&mut spans));
                 }
@@ -253,12 +253,17 @@ impl Files {
     }
 }
 
-/// What tells selections of columns apart, in any order; `None` where no selection names any.
-fn selected_columns(selections: &[Selection]) -> Option<Fingerprint> {
-    let named = selections.iter().flat_map(|each| each.columns.iter().map(|column| (&each.dataset.name, column)));
-    let mut named: Vec<_> = named.collect();
-    named.sort_unstable();
-    (!named.is_empty()).then(|| Fingerprint::of(format!("{named:?}").as_bytes()))
+/// What tells selections apart, in any order; `None` for all columns of one file, which a state names.
+fn fingerprint_of(selections: &[Selection]) -> Option<Fingerprint> {
+    if let [Selection { columns, .. }] = selections {
+        if columns.is_empty() {
+            return None;
+        }
+    }
+    let mut selected: Vec<_> = selections.iter().map(|each| (&each.dataset.name, each.columns.clone())).collect();
+    selected.iter_mut().for_each(|(_, columns)| columns.sort_unstable());
+    selected.sort_unstable();
+    Some(Fingerprint::of(format!("{selected:?}").as_bytes()))
 }
 
 /// The columns that are selected, as positions in the file.

@@ -88,7 +88,7 @@ impl File {
         let bytes = usize::try_from(place.offset).unwrap_or(usize::MAX).min(self.head.len());
         let head = Fingerprint::of(&self.head[..bytes]);
         let (path, form) = (self.path.clone(), self.config.form());
-        State { path, offset_bytes: place.offset, line: place.line, row, head, tail, form, columns: None }
+        State { path, offset_bytes: place.offset, line: place.line, row, head, tail, form, selected: None }
     }
 
     /// The rows from a state on. `invalid-state` where it is of another file.
@@ -117,7 +117,7 @@ impl File {
             self.check_unchanged()?;
         }
         let next = self.state_at(records.place(), cursor.at.row + lines.len() as u64, Fingerprint::of(records.before()));
-        cursor.at = State { columns: cursor.at.columns.take(), ..next };
+        cursor.at = State { selected: cursor.at.selected.take(), ..next };
         cursor.records = Some(records);
         Ok((batch, lines.len(), more))
     }

@@ -96,9 +96,9 @@ pub struct State {
     pub tail: Fingerprint,
     /// The options that the file is read with.
     pub form: Fingerprint,
-    /// The columns that are selected, of all files of the read; `None` where no selection names any.
+    /// The files that are read and their columns; `None` for all columns of `path` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub columns: Option<Fingerprint>,
+    pub selected: Option<Fingerprint>,
 }
 
 /// So many bytes of the file, and their digest: another file, though a record begins at the same byte, has others.

@@ -73,6 +73,19 @@ def came(case: str, what: str, operation: str, to: Callable[[Any], Any]) -> type
     return changed(case, what, change)
 
 
+def told(case: str, what: str, operation: str, **given: Any) -> type[Good]:
+    """A host in which an operation of the probe is another one, with other arguments."""
+
+    def change(request: dict[str, Any]) -> dict[str, Any]:
+        asked = json.loads(request["input"])["do"]
+        changed = [
+            {name: {**each, **given} if name == operation else each} for one in asked for name, each in one.items()
+        ]
+        return {**request, "input": json.dumps({"do": changed})}
+
+    return asked(case, what, change, do="process")
+
+
 def ok(value: Any) -> Callable[[Any], Any]:
     """What always comes."""
     return lambda came: {"ok": value}
@@ -208,8 +221,45 @@ MUTANTS: list[type[Good]] = [
     came("file-paths", "Reads any file.", "read-file", ok("inside")),
     came("file-reading", "Gives a wrong size.", "stat-file", ok({"name": "a.txt", "size": 11})),
     came("http", "Lets requests go anywhere.", "http", ok({})),
+    told("http-requests", "Loses the body of a request.", "http", body=None),
+    told("http-requests", "Loses the headers of a request.", "http", headers=[]),
+    came("http-requests", "Has one response for all.", "http", ok({"status": 200, "headers": [], "body": ""})),
+    came(
+        "http-requests",
+        "Loses headers of one name.",
+        "http",
+        lambda came: {"ok": {**came["ok"], "headers": list(map(list, dict(came["ok"]["headers"]).items()))}},
+    ),
+    told("http-errors", "Waits as long as the operator allows.", "http", **{"timeout-ms": None}),
+    came("http-errors", "Has one error for all.", "http", lambda came: came if "ok" in came else {"err": "other"}),
+    came("http-rate", "Makes requests at any rate.", "http", ok({"body": "a"})),
+    came("http-addresses", "Makes requests to any address.", "http", ok({"body": "a"})),
+    came("file-positions", "Refuses positions after the end.", "seek", lambda came: {"err": "other"}),
+    came("file-positions", "Gives a part of what is there.", "read", lambda came: {"ok": came["ok"][:3]}),
+    came("file-positions", "Counts words.", "tell", lambda came: {"ok": came["ok"] // 4}),
+    came("file-large", "Reads any length at once.", "read-length", ok(17_825_792)),
+    came(
+        "file-entries",
+        "Lists entries in any order.",
+        "list-files",
+        lambda came: {**came, "ok": came.get("ok", [])[::-1]},
+    ),
+    came("file-entries", "Takes every entry for a file.", "list-kinds", ok(["file"] * 4)),
+    came("file-entries", "Says that all may be written.", "files-granted", ok([{"name": "data", "writable": True}])),
+    came("file-publishing", "Publishes once, and then fails.", "publish", lambda came: {"err": "other"}),
+    told("file-publishing", "Replaces any file.", "create-file", replace=True),
+    came("file-appending", "Lets several writers append.", "append-file", ok(True)),
+    asked(
+        "shared-replaced",
+        "Shares batches with all pipelines.",
+        lambda request: {**request, "pipeline": "conformance"},
+        do="load",
+    ),
+    came("shared-replaced", "Keeps the first batch of a name.", "json", ok('{"a":1}\n')),
+    came("plugin-cycles", "Calls a plugin within its own call.", "calls", ok(2)),
     came("kept-batch", "Changes a batch that is kept.", "json", ok("{}\n")),
-    came("life-order", "Configures twice.", "life", ok(["configure", "configure", "initialize"])),
+    came("life-order", "Initializes again for each call.", "life", ok(["configure", "initialize", "initialize"])),
+    came("life-order", "Initializes before it configures.", "life", ok(["initialize", "configure"])),
     came("plugin-call-errors", "Takes a fault of another plugin for an error.", "call", lambda came: {"err": "failed"}),
     came("plugin-calls", "Lets a plugin call any other.", "call", ok("called")),
     came("shared", "Lets a plugin share under any name.", "share", ok(None)),

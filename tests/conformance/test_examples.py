@@ -37,6 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("in", "out", "lake/day=a", "lake/day=b"):
         (made / name).mkdir(parents=True)
     (made / "in" / "a.csv").write_text("id,name\n" + "".join(f"{n},name {n}\n" for n in range(9)))
+    (made / "in" / "b.csv").write_text("id\n1\n2\n")
     (made / "in" / "log.jsonl").write_text(CHANGES)
     (made / "lake" / "day=a" / "1.jsonl").write_text('{"id": 1, "amount": 1.5}\n{"id": 2, "amount": null}\n')
     (made / "lake" / "day=b" / "1.jsonl").write_text('{"id": 3, "amount": 2.5}\n')
@@ -49,11 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("json-mapper", "processor", {"set": {"seen": True}}, "", 0),
         ("derive-columns", "transformer", {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}, "", 2),
-        ("csv-source", "source", {"path": "data/a.csv"}, "files:data={}/in", 7),
-        ("change-source", "source", {"log": "data/log.jsonl"}, "files:data={}/in", 9),
-        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 21),
+        ("csv-source", "source", {"path": "data"}, "files:data={}/in", 7),
+        ("change-source", "source", {"log": "data/log.jsonl"}, "files:data={}/in", 12),
+        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 23),
         ("range-validator", "validator", {"rules": [{"name": "id", "column": "id", "min": 2}]}, "", 2),
-        ("sequence-source", "source", {"rows": 20}, "", 6),
+        ("sequence-source", "source", {"rows": 20}, "", 8),
         ("table-destination", "destination", {}, "state", 11),
         ("normalize-records", "processor", {"lowercase_keys": True}, "", 0),
         ("filter-rows", "transformer", {"column": "id", "op": ">=", "value": 3}, "", 3),

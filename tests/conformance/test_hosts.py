@@ -51,6 +51,11 @@ def test_host_in_this_process_is_conformant():
     assert len(result.results) > 80
 
 
+def test_call_that_closes_a_cycle_is_refused_also_where_the_grants_for_it_are_not(monkeypatch):
+    monkeypatch.setattr("dataflare.runtime.loaded.check_edges", lambda edges: None)
+    assert bad(run(LocalHost(HostService()), "host/plugin-cycles")) == []
+
+
 SOME = tuple(f"host/{each}" for each in ("time-limit", "state-kept", "expression-aggregate", "cancelled", "file-trap"))
 """A few cases; `dataflare conformance host --isolated` runs all of them, in two minutes."""
 

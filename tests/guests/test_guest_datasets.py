@@ -157,7 +157,7 @@ def test_states_and_parts_belong_to_the_files_that_are_selected(load, tmp_path):
         state = list(source.chunks(these, max_rows=10))[-1].state
         part = source.split(these, at_most=2).parts[-1]
         for given in ({"state": state}, {"part": part}):
-            with pytest.raises(PluginError, match="of other files or columns|is not selected") as caught:
+            with pytest.raises(PluginError, match=r"of other files or columns|is not selected") as caught:
                 source.open(others, **given)
             assert caught.value.error.case == "invalid-state"
     source.open(both_files[::-1], state=next(source.chunks(both_files)).state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -168,7 +168,8 @@ def _outcome(subject: Subject | HostSubject, case: Case) -> tuple[Outcome, str, 
 def _bench(subject: Subject | HostSubject, folder: Path) -> Iterator[Any]:
     if isinstance(subject, HostSubject):
         subject.connection.ask({"do": "reset"}, within_s=_RESET_S)
-        yield HostBench(subject.connection, folder)
+        with closing(HostBench(subject.connection, folder)) as bench:
+            yield bench
         return
     with subject.at_work(folder) as work:
         yield Bench(subject, work)

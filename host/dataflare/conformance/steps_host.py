@@ -14,6 +14,7 @@ from dataflare import UsageError
 from dataflare.conformance.adapter import HostConnection, NoAnswer
 from dataflare.conformance.files import probe_file
 from dataflare.conformance.host_calls import decoded_rows, encoded_bytes, encoded_rows, encoded_schema
+from dataflare.conformance.http_server import CaseServer
 from dataflare.conformance.steps import NotConformant, step
 from dataflare.conformance.values import objects, shown, typed_rows
 from dataflare.json_values import parse_json
@@ -45,6 +46,13 @@ class HostBench:
         self.host = host
         self.folder = folder
         self.plugins: dict[str, int] = {}
+        self.server: CaseServer | None = None
+
+    def close(self) -> None:
+        """End what the case has started; idempotent."""
+        server, self.server = self.server, None
+        if server is not None:
+            server.close()
 
     def ask(self, request: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
         """Send a request to the host; a late or missing answer is its failure."""
@@ -60,9 +68,10 @@ class HostBench:
         return answer
 
     def filled(self, value: Any) -> Any:
-        """Put the case's folder in place of `{folder}`."""
+        """Put the case's folder in place of `{folder}`, and the address of its server in that of `{server}`."""
         if isinstance(value, str):
-            return value.replace("{folder}", str(self.folder))
+            value = value.replace("{folder}", str(self.folder))
+            return value if self.server is None else value.replace("{server}", self.server.origin)
         if isinstance(value, list):
             return [self.filled(each) for each in value]
         if isinstance(value, dict):
@@ -84,8 +93,13 @@ def _expect(arguments: dict[str, Any], found: Any, given: Any) -> None:
 def _mismatch(found: Any, due: Any, where: str) -> str:
     """Say how a value differs from a pattern; empty if it fits.
 
-    An object has at least the keys of the pattern, a list has as many items; `{one-of: [...]}` is any of some patterns.
+    An object has at least the keys of the pattern, a list has as many items; `{one-of: [...]}` is any of some patterns,
+    `{among: [...]}` a list that has these items in this order, and may have others.
     """
+    if isinstance(due, dict) and set(due) == {"among"}:
+        left = iter(found if isinstance(found, list) else ())
+        missing = [each for each in due["among"] if all(_mismatch(one, each, "") for one in left)]
+        return f"{where or 'the answer'} is {shown(found)}, and should have {shown(missing)}" if missing else ""
     if isinstance(due, dict) and set(due) == {"one-of"}:
         if any(not _mismatch(found, each, where) for each in due["one-of"]):
             return ""
@@ -113,13 +127,28 @@ def _is_number(value: Any) -> bool:
 
 @step("folder")
 def folder(bench: HostBench, arguments: dict[str, Any]) -> None:
-    """Make a folder with files, and links to others."""
+    """Make a folder with files and folders, and links to others."""
     place = bench.folder / arguments["name"]
     place.mkdir()
     for name, text in arguments.get("files", {}).items():
         (place / name).write_text(text, encoding="utf-8")
+    for name in arguments.get("folders", ()):
+        (place / name).mkdir()
     for name, target in arguments.get("links", {}).items():
         (place / name).symlink_to(bench.filled(target))
+
+
+@step("serve")
+def serve(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Start a server, `{server}`, which answers as the arguments say, by path."""
+    bench.close()
+    bench.server = CaseServer(arguments)
+
+
+@step("served")
+def served(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """What came to the server must be as `gives` says."""
+    _expect(arguments, bench.filled([] if bench.server is None else bench.server.requests), "the server's requests")
 
 
 @step("secrets")

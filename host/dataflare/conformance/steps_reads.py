@@ -50,7 +50,9 @@ def roles(bench: Bench, _: Any) -> None:
                 _require_key_roles(dataset, schema, "`open`")
             cursors = [field.name for field in schema if _metadata(field).get(b"dataflare.role") == b"cursor"]
             if selection.mode == "incremental" and cursors != [selection.cursor]:
-                what = f"the role cursor is that of {cursors or 'no column'}, and should be that of {selection.cursor!r}"
+                what = (
+                    f"the role cursor is that of {cursors or 'no column'}, and should be that of {selection.cursor!r}"
+                )
                 raise NotConformant(f"{dataset.name}: {what}")
 
 

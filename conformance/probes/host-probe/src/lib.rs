@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use serde_json::{json, Map, Value};
 
 use dataflare::data::batches::Batch;
-use dataflare::host::state;
+use dataflare::host::{logging, state};
 use exports::dataflare::plugin::lifecycle::{Error, Guest as Lifecycle, Health, Metadata};
 use exports::dataflare::plugin::processor::Guest as Processor;
 
@@ -117,9 +117,12 @@ impl Processor for Plugin {
     fn process_batch(input: Batch) -> Result<Batch, Error> {
         CALLS.set(CALLS.get() + 1);
         BATCHES.with_borrow_mut(|batches| batches.insert("in".into(), input));
-        let operations = CONFIG.with_borrow(|config| config.get("batch").cloned());
+        let (operations, tell) = CONFIG.with_borrow(|config| (config.get("batch").cloned(), config.get("tell").is_some()));
         if let Some(Value::Array(list)) = operations {
-            run(&list)?;
+            let results = run(&list)?;
+            if tell {
+                logging::log(logging::Level::Info, &json!(results).to_string(), &[]);
+            }
         }
         let found = BATCHES.with_borrow_mut(|batches| batches.remove("out").or_else(|| batches.remove("in")));
         found.ok_or_else(|| Error::Internal("there is no batch to return".into()))

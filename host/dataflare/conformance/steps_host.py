@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,8 +98,8 @@ def _mismatch(found: Any, due: Any, where: str) -> str:
     `{among: [...]}` a list that has these items in this order, and may have others.
     """
     if isinstance(due, dict) and set(due) == {"among"}:
-        left = iter(found if isinstance(found, list) else ())
-        missing = [each for each in due["among"] if all(_mismatch(one, each, "") for one in left)]
+        left: Iterator[Any] = iter(found if isinstance(found, list) else ())
+        missing = [each for each in due["among"] if all(_mismatch(item, each, "") for item in left)]
         return f"{where or 'the answer'} is {shown(found)}, and should have {shown(missing)}" if missing else ""
     if isinstance(due, dict) and set(due) == {"one-of"}:
         if any(not _mismatch(found, each, where) for each in due["one-of"]):

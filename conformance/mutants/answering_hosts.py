@@ -344,6 +344,7 @@ MUTANTS: list[type[Good]] = [
             ("lost", "Goes on with a run that is lost.", "flush", True),
             ("no-mode", "Opens a run in any mode.", "open", {"token": None}),
             ("no-key", "Merges without a key.", "open", {"token": None}),
+            ("operation", "Replaces rows by changes.", "open", {"token": None}),
             ("change-refused", "Takes a refused change for one that was made.", "change-schema", None),
             ("no-change", "Asks for any change.", "change-schema", None),
             ("plan-of-nothing", "Takes a plan of no target.", "plan", []),

@@ -44,7 +44,18 @@ class Good(contextlib.nullcontext["Good"]):
     def estimate(self, selection: Selection) -> None:
         """It is not known."""
 
-    def open(self, selection: Selection, *, state: bytes | None = None, part: bytes | None = None) -> list[pa.Schema]:
+    def open(
+        self,
+        selection: Selection,
+        *,
+        state: bytes | None = None,
+        part: bytes | None = None,
+        any_selection: bool = False,
+    ) -> list[pa.Schema]:
+        (known,) = self.discover()
+        columns = set(selection.columns) <= set(known.schema.names)
+        if selection.dataset != known.name or selection.mode not in known.modes or not columns:
+            raise PluginError("no selection", error=Variant("invalid-config", f"there is no {selection}"))
         if part is not None:
             raise PluginError("no part", error=Variant("unsupported", "no parts"))
         self.columns = [*selection.columns, "id"] if selection.columns else []

@@ -83,8 +83,24 @@ class Good(contextlib.nullcontext["Good"]):
                 raise PluginError("no state", error=Variant("invalid-state", "of another part"))
         return begin, end, bounds
 
-    def open(self, selections: Any, *, state: bytes | None = None, part: bytes | None = None) -> list[pa.Schema]:
+    def require_known(self, selections: Sequence[Selection]) -> None:
+        """Refuse a dataset, a mode or a column that there is not."""
+        known = {each.name: each for each in self.discover()}
+        for each in selections:
+            found = known.get(each.dataset)
+            if found is None or each.mode not in found.modes or not set(each.columns) <= set(found.schema.names):
+                raise PluginError("no selection", error=Variant("invalid-config", f"there is no {each}"))
+
+    def open(
+        self,
+        selections: Any,
+        *,
+        state: bytes | None = None,
+        part: bytes | None = None,
+        any_selection: bool = False,
+    ) -> list[pa.Schema]:
         self.selections, self.selected = selections, self.several(selections)
+        self.require_known(self.selected)
         self.at, self.end, self.part = self.bounds(selections, state, part)
         self.schemas = [
             pa.schema([field for field in _SCHEMA if not each.columns or field.name in each.columns])
@@ -123,3 +139,55 @@ class AnyDatasetsOfAPart(Good):
 
     def written(self, selections: Any, what: str, value: Any) -> bytes:
         return super().written(self.several(selections)[:1] if what == "part" else selections, what, value)
+
+
+class DividesFromAnyState(Good):
+    """Divides a read from a state that is none."""
+
+    caught_by = "source/strange-state"
+
+    def split(self, selections: Any, *, at_most: int, state: bytes | None = None) -> Division:
+        try:
+            return super().split(selections, at_most=at_most, state=state)
+        except PluginError:
+            return super().split(selections, at_most=at_most)
+
+
+class AnyDataset(Good):
+    """Has a dataset of every name, without a row."""
+
+    caught_by = "source/unknown-selections"
+
+    def require_known(self, selections: Sequence[Selection]) -> None:
+        names = {each.name for each in self.discover()}
+        super().require_known([each for each in selections if each.dataset in names])
+
+
+class AnyMode(Good):
+    """Reads all rows in every mode."""
+
+    caught_by = "source/unknown-selections"
+
+    def require_known(self, selections: Sequence[Selection]) -> None:
+        super().require_known([Selection(each.dataset, columns=each.columns) for each in selections])
+
+
+class AnyColumns(Good):
+    """Leaves out columns that there are not."""
+
+    caught_by = "source/unknown-selections"
+
+    def require_known(self, selections: Sequence[Selection]) -> None:
+        super().require_known([Selection(each.dataset, each.mode, cursor=each.cursor) for each in selections])
+
+
+class UnknownIsAState(Good):
+    """Refuses what there is not as if a state were wrong."""
+
+    caught_by = "source/unknown-selections"
+
+    def require_known(self, selections: Sequence[Selection]) -> None:
+        try:
+            super().require_known(selections)
+        except PluginError:
+            raise PluginError("no state", error=Variant("invalid-state", "no such dataset")) from None

@@ -61,7 +61,18 @@ class Good(contextlib.nullcontext["Good"]):
         """The state after all parts."""
         return self.state(selection, None, len(self.log))
 
-    def open(self, selection: Selection, *, state: bytes | None = None, part: bytes | None = None) -> list[pa.Schema]:
+    def open(
+        self,
+        selection: Selection,
+        *,
+        state: bytes | None = None,
+        part: bytes | None = None,
+        any_selection: bool = False,
+    ) -> list[pa.Schema]:
+        (known,) = self.discover()
+        columns = set(selection.columns) <= set(known.schema.names)
+        if selection.dataset != known.name or selection.mode not in known.modes or not columns:
+            raise PluginError("no selection", error=Variant("invalid-config", f"there is no {selection}"))
         self.selection, self.part = selection, part
         self.at, self.end = self.bounds(selection, state, part)
         wanted = {*selection.columns, "id"} if selection.columns else set(_SCHEMA.names)

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("in", "out", "lake/day=a", "lake/day=b"):
         (made / name).mkdir(parents=True)
     (made / "in" / "a.csv").write_text("id,name\n" + "".join(f"{n},name {n}\n" for n in range(9)))
-    (made / "in" / "b.csv").write_text("id\n1\n2\n")
+    (made / "in" / "b.csv").write_text("id\n" + "".join(f"{n}\n" for n in range(9)))
     (made / "in" / "log.jsonl").write_text(CHANGES)
     (made / "lake" / "day=a" / "1.jsonl").write_text('{"id": 1, "amount": 1.5}\n{"id": 2, "amount": null}\n')
     (made / "lake" / "day=b" / "1.jsonl").write_text('{"id": 3, "amount": 2.5}\n')

@@ -57,14 +57,17 @@ def _rows(bench: Bench, selection: Selection) -> list[dict[str, Any]]:
 
 @step("refuse-state")
 def refuse_state(bench: Bench, _: Any) -> None:
-    """A state or a part that is none of the source's is refused."""
-    for _dataset, selection in each_read(bench):
+    """A state or a part that is none of the source's is refused, by `split` too."""
+    for dataset, selection in each_read(bench):
         for bad in (b"\xff\xfe no state", b"", b"{", b'{"no": "such state"}'):
             expect_error(
                 lambda bad=bad, selection=selection: bench.plugin.open(selection, state=bad),  # type: ignore[misc]
                 ["invalid-state"],
                 f"`open` with the state {shown(bad)}",
             )
+            if "splittable" in dataset.modes:
+                divide = functools.partial(bench.plugin.split, selection, at_most=2, state=bad)
+                expect_error(divide, ["invalid-state", "unsupported"], f"`split` from the state {shown(bad)}")
         expect_error(
             lambda selection=selection: bench.plugin.open(selection, part=b"\xff no part"),  # type: ignore[misc]
             ["invalid-state", "unsupported"],

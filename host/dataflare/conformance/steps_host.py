@@ -245,9 +245,16 @@ def _as_sent(given: dict[str, Any]) -> dict[str, Any]:
     if "targets" in sent:
         sent["targets"] = [_as_sent(each) for each in sent["targets"]]
     if "columns" in sent:
-        kinds = {name: pa.type_for_alias(kind) for name, kind in sent.pop("columns").items()}
-        sent["schema"] = encoded_schema(pa.schema(list(kinds.items())))
+        sent["schema"] = encoded_schema(pa.schema([_column(name, kind) for name, kind in sent.pop("columns").items()]))
     return sent
+
+
+def _column(name: str, given: str | list[str]) -> pa.Field:
+    """A column of a type, or of a type and a role."""
+    if isinstance(given, str):
+        return pa.field(name, pa.type_for_alias(given))
+    kind, role = given
+    return pa.field(name, pa.type_for_alias(kind), metadata={"dataflare.role": role})
 
 
 def _as_written(came: Any) -> Any:

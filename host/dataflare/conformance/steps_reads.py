@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
@@ -9,13 +10,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from dataflare import Chunk, Dataset, Ended, Idle, PluginError, Selection
+from dataflare import Chunk, Dataset, DatasetName, Ended, Idle, PluginError, Selection
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
-from dataflare.conformance.steps_source import each_read, read_all
+from dataflare.conformance.steps_source import each_read, read_all, selections
 from dataflare.conformance.values import objects, shown
 
 __all__: list[str] = []
 
+_NOTHING: Final = "conformance-nothing"
 _MOST_PAIRS: Final = 5
 _MOST_READS: Final = 1_000
 
@@ -125,12 +127,32 @@ def _pairs(bench: Bench) -> Iterator[tuple[Selection, Selection]]:
         yield one, other
 
 
-def _names(selections: Sequence[Selection]) -> str:
-    return " and ".join(repr(str(each.dataset)) for each in selections)
+@step("refuse-selections")
+def refuse_selections(bench: Bench, _: Any) -> None:
+    """A dataset, a mode or a column that does not exist is `invalid-config`, also where no host checks it before."""
+    for dataset in bench.plugin.discover():
+        column = dataset.schema.names[0]
+        first = next(selections(dataset))
+        cursor = next((name for name in dataset.schema.names if name not in dataset.cursors), None)
+        wrong = {
+            "a dataset": dataclasses.replace(first, dataset=DatasetName(_NOTHING, dataset.name.namespace)),
+            "a column": dataclasses.replace(first, columns=(column, _NOTHING)),
+            "the mode `full`": None if "full" in dataset.modes else Selection(dataset.name),
+            "the mode `changes`": None if "changes" in dataset.modes else Selection(dataset.name, "changes"),
+            "a cursor": None if cursor is None else Selection(dataset.name, "incremental", cursor=cursor),
+        }
+        for what, selection in wrong.items():
+            if selection is not None:
+                refused = functools.partial(bench.plugin.open, selection, any_selection=True)
+                expect_error(refused, ["invalid-config"], f"`open` of {what} that {dataset.name} does not have")
 
 
-def _first_state(plugin: Any, selections: Sequence[Selection]) -> bytes | None:
-    plugin.open(selections)
+def _names(opened: Sequence[Selection]) -> str:
+    return " and ".join(repr(str(each.dataset)) for each in opened)
+
+
+def _first_state(plugin: Any, opened: Sequence[Selection]) -> bytes | None:
+    plugin.open(opened)
     for _ in range(_MOST_READS):
         found = plugin.read(2)
         if isinstance(found, Chunk | Idle) and found.state is not None:
@@ -140,12 +162,12 @@ def _first_state(plugin: Any, selections: Sequence[Selection]) -> bytes | None:
     return None
 
 
-def _first_part(plugin: Any, selections: Sequence[Selection]) -> bytes | None:
+def _first_part(plugin: Any, opened: Sequence[Selection]) -> bytes | None:
     modes = {each.name: each.modes for each in plugin.discover()}
-    if any("splittable" not in modes[each.dataset] for each in selections):
+    if any("splittable" not in modes[each.dataset] for each in opened):
         return None
     try:
-        return bytes(plugin.split(selections, at_most=2).parts[0])
+        return bytes(plugin.split(opened, at_most=2).parts[0])
     except PluginError as error:
         if error.error.case != "unsupported":
             raise

@@ -140,7 +140,12 @@ class Source(KeepsRun, Plugin):
 
     @loses_run
     def open(
-        self, selections: Selections = None, *, part: bytes | None = None, state: bytes | None = None
+        self,
+        selections: Selections = None,
+        *,
+        part: bytes | None = None,
+        state: bytes | None = None,
+        any_selection: bool = False,
     ) -> list[pa.Schema]:
         """Begin a read, or continue an earlier one from a state; ends the current read.
 
@@ -148,6 +153,7 @@ class Source(KeepsRun, Plugin):
             selections: What to read.
             part: One of those that `split` returned for the same selections; `None` reads all of them.
             state: Where to continue: the `state` of a chunk of the same selections and part. `None` begins.
+            any_selection: Leave it to the plugin to refuse a `Selection` of what it has not, as a test of it does.
 
         Returns:
             The schema of each selection's rows, with the roles of the columns.
@@ -160,7 +166,7 @@ class Source(KeepsRun, Plugin):
             UsageError: The part has been read to its end already, or the plugin is closed.
         """
         with self._lease() as worker:
-            selected = self._selected(worker, selections)
+            selected = [selections] if any_selection else self._selected(worker, selections)  # type: ignore[list-item]
             if part is not None and state is None and _digest(part) in self._read_parts:
                 raise UsageError(
                     f"plugin {self.name!r}: {_named(selected)}: this part has been read to its end already",

@@ -40,7 +40,7 @@ class Good(contextlib.nullcontext["Good"]):
         modes = frozenset({"full", "splittable"})
         return [Dataset(DatasetName(name), "", _SCHEMA, (), (), modes) for name in ("one", "two")]
 
-    def estimate(self, selection: Selection, *, state: bytes | None = None) -> None:
+    def estimate(self, selection: Selection, *, part: bytes | None = None, state: bytes | None = None) -> None:
         """It is not known."""
 
     def split(self, selections: Any, *, at_most: int, state: bytes | None = None) -> Division:

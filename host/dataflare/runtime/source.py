@@ -166,7 +166,10 @@ class Source(KeepsRun, Plugin):
             UsageError: The part has been read to its end already, or the plugin is closed.
         """
         with self._lease() as worker:
-            selected = [selections] if any_selection else self._selected(worker, selections)  # type: ignore[list-item]
+            if any_selection and isinstance(selections, Selection):
+                selected = [selections]
+            else:
+                selected = self._selected(worker, selections)
             if part is not None and state is None and _digest(part) in self._read_parts:
                 raise UsageError(
                     f"plugin {self.name!r}: {_named(selected)}: this part has been read to its end already",

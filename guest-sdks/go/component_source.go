@@ -54,19 +54,27 @@ func init() {
 	}
 	source.Open = func(selections []dataflare_plugin_source.Selection, part, state wit.Option[[]uint8]) wit.Result[[]dataflare_data_schemas.Schema, dataflare_plugin_types.Error] {
 		return asked(func(plugin reading) ([]dataflare_data_schemas.Schema, error) {
-			schema, err := plugin.open(selectionsOf(selections), host.OrNil(part), host.OrNil(state))
-			return []dataflare_data_schemas.Schema{host.WitSchema(schema)}, err
+			schemas, err := plugin.open(selectionsOf(selections), host.OrNil(part), host.OrNil(state))
+			found := make([]dataflare_data_schemas.Schema, len(schemas))
+			for i, each := range schemas {
+				found[i] = host.WitSchema(each)
+			}
+			return found, err
 		})
 	}
 	source.Read = func(maxRows uint32) wit.Result[dataflare_plugin_source.Progress, dataflare_plugin_types.Error] {
 		return asked(func(plugin reading) (dataflare_plugin_source.Progress, error) {
 			next, err := plugin.read(int(maxRows))
 			switch {
-			case err == nil && next.schema != nil:
-				change := dataflare_plugin_source.SchemaChange{Schema: host.WitSchema(*next.schema)}
+			case err != nil:
+			case next.schema != nil:
+				change := dataflare_plugin_source.SchemaChange{Selection: uint32(next.selection), Schema: host.WitSchema(*next.schema)}
 				return dataflare_plugin_source.MakeProgressNewSchema(change), nil
-			case err == nil && next.rows != nil:
-				chunk := dataflare_plugin_source.Chunk{Rows: host.HandleOf(next.rows.take()), State: host.Optional(next.state)}
+			case next.idle != nil:
+				pause := dataflare_plugin_source.Pause{State: host.Optional(next.state), RetryAfterMs: next.idle.milliseconds()}
+				return dataflare_plugin_source.MakeProgressIdle(pause), nil
+			case next.rows != nil:
+				chunk := dataflare_plugin_source.Chunk{Selection: uint32(next.selection), Rows: host.HandleOf(next.rows.take()), State: host.Optional(next.state)}
 				return dataflare_plugin_source.MakeProgressRows(chunk), nil
 			}
 			return dataflare_plugin_source.MakeProgressEnded(), err
@@ -89,11 +97,16 @@ func described(dataset *Dataset) dataflare_plugin_datasets.Dataset {
 		Description: dataset.Description,
 		Schema:      host.WitSchema(dataset.Schema()),
 		Key:         dataset.Key,
-		Modes:       dataflare_plugin_datasets.ReadingModesFull,
 	}
-	if dataset.Cursor != "" {
+	if dataset.hasMode(Full) {
+		found.Modes |= dataflare_plugin_datasets.ReadingModesFull
+	}
+	if dataset.hasMode(Incremental) {
 		found.Cursors = []string{dataset.Cursor}
 		found.Modes |= dataflare_plugin_datasets.ReadingModesIncremental
+	}
+	if dataset.hasMode(Changes) {
+		found.Modes |= dataflare_plugin_datasets.ReadingModesChanges | dataflare_plugin_datasets.ReadingModesUnbounded
 	}
 	if dataset.Splittable {
 		found.Modes |= dataflare_plugin_datasets.ReadingModesSplittable

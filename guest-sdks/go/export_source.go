@@ -8,3 +8,9 @@ import "dataflare/internal/host"
 func ExportSource[C any, P Source[S], S any](make func(C) (P, error)) {
 	export(host.Source, make, func(plugin P) reading { return &sourceOf[S]{plugin: plugin} })
 }
+
+// ExportChangeLog makes a plugin of a function that makes a source that is read by its changes alone. Call it once, in an init
+// function.
+func ExportChangeLog[C any, P ChangeLog[S], S any](make func(C) (P, error)) {
+	export(host.Source, make, func(plugin P) reading { return &sourceOf[S]{plugin: plugin} })
+}

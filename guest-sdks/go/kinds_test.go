@@ -59,9 +59,9 @@ func selected(mode, cursor string, columns ...string) []host.Selection {
 
 func TestSourceGivesWhatItPromisedInChunksThatTheHostTakes(t *testing.T) {
 	source := &sourceOf[int64]{plugin: &countTo{last: 4}}
-	schema, err := source.open(selected("full", "", "id"), nil, nil)
-	if err != nil || len(schema.Fields) != 1 || schema.Fields[0].Metadata[1].Value != "cursor" {
-		t.Fatal(schema, err)
+	schemas, err := source.open(selected("full", "", "id"), nil, nil)
+	if err != nil || len(schemas[0].Fields) != 1 || schemas[0].Fields[0].Metadata[1].Value != "cursor" {
+		t.Fatal(schemas[0], err)
 	}
 	first, err := source.read(1)
 	if text := lines(t, first.rows, err); text != "{\"id\":0}\n" || first.state != nil {
@@ -170,8 +170,11 @@ func (g *growing) Read(request *Request[int64]) (*Chunk[int64], error) {
 func readToEnd(t *testing.T, plugin Source[int64], state []byte, columns ...string) (found []string, last []byte) {
 	t.Helper()
 	source := &sourceOf[int64]{plugin: plugin}
-	schema, err := source.open(selected("full", "", columns...), nil, state)
-	for next := (progress{schema: &schema}); next.schema != nil || next.rows != nil; next, err = source.read(10) {
+	schemas, err := source.open(selected("full", "", columns...), nil, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for next := (progress{schema: &schemas[0]}); next.schema != nil || next.rows != nil; next, err = source.read(10) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,9 +1,7 @@
 package dataflare
 
 import (
-	"bytes"
 	"encoding/json"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -21,6 +19,8 @@ const (
 	Full Mode = "full"
 	// Incremental reads the rows after the state's cursor.
 	Incremental Mode = "incremental"
+	// Changes reads inserts, updates and deletes, in the order in which they happened: see [ChangeLog].
+	Changes Mode = "changes"
 )
 
 // Dataset is something that a source can read.
@@ -34,6 +34,15 @@ type Dataset struct {
 	Cursor string
 	// Splittable says that the source is a [Splitter] for it.
 	Splittable bool
+	// Modes are how it can be read; empty for [Full] and, with a cursor, [Incremental].
+	Modes []Mode
+}
+
+func (d *Dataset) hasMode(mode Mode) bool {
+	if mode == Incremental && d.Cursor == "" {
+		return false
+	}
+	return slices.Contains(d.Modes, mode) || len(d.Modes) == 0 && mode != Changes
 }
 
 // Nullable makes a column that may hold nulls.
@@ -99,14 +108,19 @@ type Chunk[S any] struct {
 	Schema *Schema
 }
 
+// Discoverer knows what can be read.
+type Discoverer interface {
+	// Datasets are what can be read.
+	Datasets() ([]Dataset, error)
+}
+
 // Source reads datasets. S is where a read came to: anything that JSON can hold.
 //
 // Read is called until it returns nil, each time with the state of the chunk before. A later read begins with the state of the
 // last chunk that the host kept; and when a call fails, the host may make it again. Where the columns change, the first chunk with
 // other ones has their schema.
 type Source[S any] interface {
-	// Datasets are what can be read.
-	Datasets() ([]Dataset, error)
+	Discoverer
 	// Read returns the next rows, at most request.MaxRows, and the state after them; nil at the end.
 	Read(request *Request[S]) (*Chunk[S], error)
 }
@@ -140,23 +154,27 @@ type reading interface {
 	datasets() ([]Dataset, error)
 	split(selections []host.Selection, state []byte, atMost int) ([][]byte, error)
 	estimate(selections []host.Selection, part, state []byte) (int64, error)
-	open(selections []host.Selection, part, state []byte) (Schema, error)
+	open(selections []host.Selection, part, state []byte) ([]Schema, error)
 	read(maxRows int) (progress, error)
 	acknowledge(state []byte) error
 	close()
 }
 
-// progress is what comes next in a read: rows, with the state after them where there is a safe point, or the columns of the rows
-// that follow; nothing of it at the end.
+// progress is what comes next in a read: rows of a selection, with the state after them where there is a safe point, the columns of
+// the rows that follow, or a pause; nothing of it at the end.
 type progress struct {
-	rows   *Batch
-	state  []byte
-	schema *Schema
+	selection int
+	rows      *Batch
+	state     []byte
+	schema    *Schema
+	idle      *Idle
 }
 
 type sourceOf[S any] struct {
-	plugin Source[S]
-	// The read that is under way, and the columns that are read, of those that rows have now.
+	plugin Discoverer
+	// The read of a log that is under way.
+	log *changeReading[S]
+	// The read of a dataset that is under way, and the columns that are read, of those that rows have now.
 	request *Request[S]
 	schema  Schema
 	// What the host was not given yet of a chunk.
@@ -166,9 +184,13 @@ type sourceOf[S any] struct {
 func (s *sourceOf[S]) datasets() ([]Dataset, error) { return s.plugin.Datasets() }
 
 func (s *sourceOf[S]) split(selections []host.Selection, state []byte, atMost int) ([][]byte, error) {
-	request, err := s.requestOf(selections, nil, state)
+	requests, err := s.requestsOf(selections, nil, state)
 	if err != nil {
 		return nil, err
+	}
+	request := requests[0]
+	if request.Mode == Changes {
+		return nil, Unsupported("dataset %q: changes have one order, and no parts", request.Dataset.Name)
 	}
 	splitter, is := s.plugin.(Splitter[S])
 	if !is {
@@ -186,31 +208,42 @@ func (s *sourceOf[S]) split(selections []host.Selection, state []byte, atMost in
 }
 
 func (s *sourceOf[S]) estimate(selections []host.Selection, part, state []byte) (int64, error) {
-	request, err := s.requestOf(selections, part, state)
+	requests, err := s.requestsOf(selections, part, state)
 	if err != nil {
 		return 0, err
 	}
-	if estimator, is := s.plugin.(Estimator[S]); is {
-		return estimator.Estimate(request)
+	if estimator, is := s.plugin.(Estimator[S]); is && requests[0].Mode != Changes {
+		return estimator.Estimate(requests[0])
 	}
 	return -1, nil
 }
 
-func (s *sourceOf[S]) open(selections []host.Selection, part, state []byte) (Schema, error) {
-	request, err := s.requestOf(selections, part, state)
+func (s *sourceOf[S]) open(selections []host.Selection, part, state []byte) ([]Schema, error) {
+	requests, err := s.requestsOf(selections, part, state)
 	if err != nil {
-		return Schema{}, err
+		return nil, err
 	}
-	if evolver, is := s.plugin.(Evolver[S]); is {
+	for _, request := range requests {
+		evolver, is := s.plugin.(Evolver[S])
+		if !is {
+			break
+		}
 		schema, err := evolver.SchemaAt(request)
 		if err != nil {
-			return Schema{}, err
+			return nil, err
 		}
 		request.Schema = request.Dataset.withRoles(schema.Fields)
 	}
 	s.close()
-	s.request, s.schema = request, request.chosen()
-	return s.schema, nil
+	if requests[0].Mode == Changes {
+		s.log, err = newChangeReading(s.plugin, requests)
+		if err != nil {
+			return nil, err
+		}
+		return s.log.schemas(), nil
+	}
+	s.request, s.schema = requests[0], requests[0].chosen()
+	return []Schema{s.schema}, nil
 }
 
 // chosen is those of the columns that are read.
@@ -232,10 +265,16 @@ func (s *sourceOf[S]) close() {
 	if s.rest != nil {
 		s.rest.rows.Drop()
 	}
-	s.request, s.rest = nil, nil
+	if s.log != nil {
+		s.log.end()
+	}
+	s.log, s.request, s.rest = nil, nil, nil
 }
 
 func (s *sourceOf[S]) read(maxRows int) (progress, error) {
+	if s.log != nil {
+		return s.log.read(maxRows)
+	}
 	if s.request == nil {
 		return progress{}, Unsupported("no read is under way: `open` comes first")
 	}
@@ -268,10 +307,17 @@ func (s *sourceOf[S]) next(maxRows int) (progress, error) {
 		held = append(held, rest.rows)
 		return *rest, nil
 	}
+	source, is := s.plugin.(Source[S])
+	if !is {
+		return progress{}, host.Errorf(host.Internal, "dataset %q: the source has no Read", s.request.Dataset.Name)
+	}
 	s.request.MaxRows = maxRows
-	chunk, err := s.plugin.Read(s.request)
-	if err != nil || chunk == nil {
+	chunk, err := source.Read(s.request)
+	if err != nil {
 		return progress{}, err
+	}
+	if chunk == nil {
+		return s.request.end(), nil
 	}
 	after := *s.request
 	after.State = &chunk.State
@@ -292,6 +338,18 @@ func (s *sourceOf[S]) next(maxRows int) (progress, error) {
 	s.schema = schema
 	s.hold(next)
 	return progress{schema: &schema}, nil
+}
+
+// end is what follows the last row: of a dataset that is unbounded, an incremental read has no end either.
+func (r *Request[S]) end() progress {
+	if r.Mode == Full || !r.Dataset.hasMode(Changes) {
+		return progress{}
+	}
+	pause := progress{idle: &Idle{}}
+	if r.State != nil {
+		pause.state = encoded(r, "after", *r.State)
+	}
+	return pause
 }
 
 func (s *sourceOf[S]) acknowledge(state []byte) error {
@@ -340,152 +398,4 @@ func sameFields(one, other Schema) bool {
 		return one.Name == other.Name && one.Type == other.Type && one.Nullable == other.Nullable &&
 			slices.Equal(one.Metadata, other.Metadata)
 	})
-}
-
-// requestOf checks what the host selects, against what there is.
-func (s *sourceOf[S]) requestOf(selections []host.Selection, part, state []byte) (*Request[S], error) {
-	if len(selections) != 1 {
-		return nil, InvalidConfig("select one dataset: each has a state of its own")
-	}
-	selection := selections[0]
-	datasets, err := s.plugin.Datasets()
-	if err != nil {
-		return nil, err
-	}
-	at := slices.IndexFunc(datasets, func(each Dataset) bool { return each.Name == selection.Name && selection.Namespace == "" })
-	if at < 0 {
-		names := make([]string, len(datasets))
-		for i, each := range datasets {
-			names[i] = each.Name
-		}
-		return nil, InvalidConfig("there is no dataset %q, only %s", selection.Name, strings.Join(names, ", "))
-	}
-	dataset := datasets[at]
-	if err := checkMode(&dataset, selection.Mode, selection.Cursor); err != nil {
-		return nil, err
-	}
-	for _, name := range selection.Columns {
-		if !slices.ContainsFunc(dataset.Columns, func(field Field) bool { return field.Name == name }) {
-			return nil, InvalidConfig("dataset %q: there is no column %q", dataset.Name, name)
-		}
-	}
-	request := &Request[S]{Dataset: dataset, Mode: Mode(selection.Mode), Columns: selection.Columns, Schema: dataset.Schema()}
-	if part != nil {
-		if request.part, _, err = decoded(request, part, "part"); err != nil {
-			return nil, err
-		}
-	}
-	if state != nil {
-		text, schema, err := decoded(request, state, "after")
-		if err != nil {
-			return nil, err
-		}
-		if schema != nil {
-			if request.Schema, err = savedSchema(dataset.Name, schema); err != nil {
-				return nil, err
-			}
-		}
-		request.State = new(S)
-		if err := json.Unmarshal(text, request.State); err != nil {
-			return nil, InvalidState("dataset %q: the state does not come from this source: %s", dataset.Name, jsonProblem(err))
-		}
-	}
-	return request, nil
-}
-
-func checkMode(dataset *Dataset, mode, cursor string) error {
-	switch {
-	case mode == string(Full):
-		return nil
-	case mode != string(Incremental) || dataset.Cursor == "":
-		return InvalidConfig("dataset %q: it cannot be read in the mode %s", dataset.Name, mode)
-	case cursor != dataset.Cursor:
-		return InvalidConfig("dataset %q: its cursor is %q", dataset.Name, dataset.Cursor)
-	}
-	return nil
-}
-
-// belonging says which read a state or a part is of.
-func belonging[S any](request *Request[S]) map[string]any {
-	said := map[string]any{"dataset": request.Dataset.Name, "mode": request.Mode}
-	if len(request.Columns) > 0 {
-		said["columns"] = slices.Sorted(slices.Values(request.Columns))
-	}
-	if request.part != nil {
-		said["part"] = request.part
-	}
-	return said
-}
-
-// encoded writes a state ("after", with the schema of the rows that follow where the dataset has another one) or a part ("part"),
-// with the read that it belongs to.
-func encoded[S any](request *Request[S], key string, value any) []byte {
-	said := belonging(request)
-	said[key] = value
-	if key == "after" && !sameFields(request.Schema, request.Dataset.Schema()) {
-		said["schema"] = saved(request.Schema)
-	}
-	return marshalled(said)
-}
-
-// decoded reads what encoded wrote: the value, and the schema if there is one.
-func decoded[S any](request *Request[S], data []byte, key string) (value, schema json.RawMessage, err error) {
-	what := map[string]string{"after": "state", "part": "part"}[key]
-	var said map[string]json.RawMessage
-	if json.Unmarshal(data, &said) != nil || said[key] == nil {
-		return nil, nil, InvalidState("dataset %q: the %s does not come from this source", request.Dataset.Name, what)
-	}
-	value, schema = said[key], said["schema"]
-	delete(said, key)
-	delete(said, "schema")
-	if !sameJSON(marshalled(said), marshalled(belonging(request))) {
-		return nil, nil, InvalidState("dataset %q: the %s is of other columns, or of another dataset, mode or part", request.Dataset.Name, what)
-	}
-	return value, schema, nil
-}
-
-// savedField is a column in a state.
-type savedField struct {
-	Name     *string           `json:"name"`
-	Type     *string           `json:"type"`
-	Nullable *bool             `json:"nullable"`
-	Metadata map[string]string `json:"metadata"`
-}
-
-func saved(schema Schema) []savedField {
-	found := make([]savedField, len(schema.Fields))
-	for i := range schema.Fields {
-		field := &schema.Fields[i]
-		found[i] = savedField{&field.Name, &field.Type, &field.Nullable, map[string]string{}}
-		for _, pair := range field.Metadata {
-			found[i].Metadata[pair.Key] = pair.Value
-		}
-	}
-	return found
-}
-
-func savedSchema(dataset string, text json.RawMessage) (Schema, error) {
-	var columns []savedField
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&columns); err != nil {
-		return Schema{}, InvalidState("dataset %q: the state does not come from this source: %s", dataset, jsonProblem(err))
-	}
-	var schema Schema
-	for _, each := range columns {
-		if each.Name == nil || each.Type == nil || each.Nullable == nil || each.Metadata == nil {
-			return Schema{}, InvalidState("dataset %q: the state does not come from this source: a column of its schema is damaged", dataset)
-		}
-		field := Field{Name: *each.Name, Type: *each.Type, Nullable: *each.Nullable}
-		for _, key := range slices.Sorted(maps.Keys(each.Metadata)) {
-			field.Metadata = append(field.Metadata, Pair{Key: key, Value: each.Metadata[key]})
-		}
-		schema.Fields = append(schema.Fields, field)
-	}
-	return schema, nil
-}
-
-func sameJSON(one, other []byte) bool {
-	var first, second any
-	return json.Unmarshal(one, &first) == nil && json.Unmarshal(other, &second) == nil && reflect.DeepEqual(first, second)
 }

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("cargo") is None and os.environ.get("CI") != "true", reason="there is no cargo"
 )
 SOURCES = Path(__file__).parent / "logged"
-MAIN = {"rust": "src/lib.rs"}
+MAIN = {"rust": "src/lib.rs", "go": "plugin.go"}
 each_language = pytest.mark.parametrize("language", ["python", *MAIN])
 
 COMMIT = {"commit": True}
@@ -63,7 +63,7 @@ def components(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def opened(components: dict[str, Path], language: str, events: Sequence[dict[str, Any]]) -> AbstractContextManager[Any]:
-    return opened_source(SOURCES, components, language, {"events": list(events)})
+    return opened_source(SOURCES, components, language, {"events": json.dumps(events)})
 
 
 def read_on(plugin: Any, max_rows: int = 100, most: int = 100) -> list[Any]:
@@ -314,7 +314,7 @@ def test_states_of_a_log_are_the_same_in_every_language(components) -> None:
 
 @pytest.mark.parametrize("language", list(MAIN))
 def test_log_of_changes_is_conformant(components, language: str) -> None:
-    subject = Subject(components[language].read_bytes(), "source", {"events": SHOP})
+    subject = Subject(components[language].read_bytes(), "source", {"events": json.dumps(SHOP)})
     # Memory is the same as of other sources.
     cases = [each for each in select(CASES, kind="source", profile="full") if each.name != "every/memory"]
     result = run_suite(subject, cases)

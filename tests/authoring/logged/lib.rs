@@ -5,8 +5,8 @@ use dataflare_plugin::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    #[serde(default)]
-    events: Vec<Value>,
+    /// JSON.
+    events: String,
 }
 
 pub struct Shop {
@@ -25,7 +25,7 @@ impl Source for Shop {
     type State = usize;
 
     fn new(config: Config) -> Result<Self> {
-        Ok(Self { events: config.events, failed: false, safe: None })
+        Ok(Self { events: dataflare_plugin::serde_json::from_str(&config.events)?, failed: false, safe: None })
     }
 
     fn datasets(&self) -> Result<Vec<Dataset>> {

@@ -1,7 +1,8 @@
 """A log of changes whose events are in the configuration, for tests; a position is the number of events before it."""
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dataflare_plugin import (
@@ -22,9 +23,9 @@ ORDERS = {"id": "int64", "note": "string"}
 
 @dataclass
 class Settings:
-    """The configuration."""
+    """The configuration: events in JSON."""
 
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: str
 
 
 class Shop(Source):
@@ -33,6 +34,10 @@ class Shop(Source):
     config: Settings
     failed = False
     safe: Any = None
+
+    def initialize(self) -> None:
+        """Read the events."""
+        self.logged: list[dict[str, Any]] = json.loads(self.config.events)
 
     def datasets(self) -> list[Dataset]:
         """Two with a key, and one that is read in no test."""
@@ -53,13 +58,13 @@ class Shop(Source):
 
     def changes(self, position: Any, datasets: Sequence[Dataset]) -> Iterator[Any]:
         """Yield the events."""
-        if (position or 0) > len(self.config.events):
+        if (position or 0) > len(self.logged):
             raise InvalidState("the log is shorter")
         return self.events(position or 0)
 
     def events(self, begin: int) -> Iterator[Any]:
         """Those from a place on."""
-        for at, event in enumerate(self.config.events[begin:], begin):
+        for at, event in enumerate(self.logged[begin:], begin):
             match event:
                 case {"insert": dataset, "row": row}:
                     yield Insert(dataset, row)

@@ -72,6 +72,7 @@ export function formatRecord(value) {
   }
   if (Array.isArray(value)) return `[${value.map((item) => formatRecord(item ?? null)).join(',')}]`;
   if (value !== null && typeof value === 'object') {
+    if (typeof value.toJSON === 'function') return formatRecord(value.toJSON());
     let fields = '';
     for (const name of Object.keys(value)) {
       const field = value[name];

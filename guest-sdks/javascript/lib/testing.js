@@ -1,6 +1,7 @@
 // Unit tests in Node: a plugin's own class, on a host in memory. `dataflare test` and `npm test` run them.
 import { Batch } from './sdk/batch.js';
 import { readConfig } from './sdk/config.js';
+import { readingOf, selected } from './sdk/selections.js';
 import { formatRecord } from './records.js';
 
 export { host } from './twin/host.js';
@@ -17,14 +18,23 @@ export function make(Plugin, config = {}) {
 /** A batch of records; without `columns`, which maps names to Arrow types, these are inferred. */
 export const rows = (records, columns) => Batch.fromRecords(records, columns);
 
-/** All that a source reads from a state on: its rows, and its last state. */
-export function readAll(source, state = null, maxRows = 1000) {
+/** All that a source reads from a state on, of a log of changes all there is for now: its rows, and its last state. */
+export function readAll(source, state = null, maxRows = 1000, dataset = source.datasets()[0].name) {
   const found = { rows: [], state };
-  for (const chunk of source.read(state, () => maxRows)) {
+  if (!source.constructor.modes.includes('full')) return readLog(source, found, maxRows, dataset);
+  for (const chunk of source.read(state, () => maxRows, dataset)) {
     found.rows.push(...(chunk.rows ?? []));
     found.state = chunk.state ?? found.state;
   }
   return found;
+}
+
+function readLog(source, found, maxRows, name) {
+  const selections = selected(source, [{ dataset: { namespace: '', name }, mode: { tag: 'changes' }, columns: [] }]);
+  const reading = readingOf(source, selections, undefined, (rows) => rows);
+  reading.position = found.state;
+  for (let next = reading.next(maxRows); next.tag !== 'idle'; next = reading.next(maxRows)) found.rows.push(...(next.val.rows ?? []));
+  return { ...found, state: reading.position };
 }
 
 /** The rows that break a validator's rules: `{ rule, row }`. */

@@ -156,18 +156,76 @@ export interface Rows<State = Json> {
 export interface NewSchema {
   schema: Record<string, string> | Field[];
 }
-/** Reads one dataset. `State` is anything that JSON has. */
+/** Something that a source can read. */
+export interface Dataset {
+  name: string;
+  /** Its columns: Arrow types by name, or fields. */
+  schema: Record<string, string> | Field[];
+  /** The columns that identify a row. */
+  key?: readonly string[];
+  /** How it can be read; by default in full. */
+  modes?: readonly Mode[];
+  /** One line that describes it. */
+  description?: string;
+}
+/** How a dataset is read: all rows, or inserts, updates and deletes in the order in which they happened. */
+export type Mode = 'full' | 'changes';
+
+/** Something that happened in a log of changes. */
+export type LogEvent<State = Json> =
+  | { readonly type: 'insert'; readonly dataset: string; readonly row: object }
+  | { readonly type: 'update'; readonly dataset: string; readonly row: object; readonly oldKey?: object }
+  | { readonly type: 'delete'; readonly dataset: string; readonly key: object }
+  | { readonly type: 'new-schema'; readonly dataset: string; readonly columns: Record<string, string> | Field[] }
+  | { readonly type: 'commit'; readonly position: State }
+  | { readonly type: 'idle'; readonly retryAfterMs: number };
+/** A row is new in a dataset. */
+export function inserted(dataset: string, row: object): LogEvent<never>;
+/**
+ * A row as it is now, with the values of all columns. `oldKey` has the values of the key's columns before, where they can have
+ * changed: if they did, the SDK makes a delete of the old key and an insert of the new one.
+ */
+export function updated(dataset: string, row: object, oldKey?: object): LogEvent<never>;
+/** A row is gone; `key` has the values of the key's columns. Those of others do not count. */
+export function deleted(dataset: string, key: object): LogEvent<never>;
+/** The columns of a dataset's rows that follow: Arrow types by name, or fields. The key stays that of the dataset. */
+export function newSchema(dataset: string, columns: Record<string, string> | Field[]): LogEvent<never>;
+/** The end of a transaction, and the position after it: anything that JSON has. Rows count only with it. */
+export function committed<State>(position: State): LogEvent<State>;
+/** Nothing to read for now; the log goes on from here when the host asks again, after so many milliseconds: 1000 by default. */
+export function idle(retryAfterMs?: number): LogEvent<never>;
+
+/**
+ * Reads datasets: override `read`, or `changes` for those with the mode `changes`; and `schema` for one dataset or `datasets` for
+ * several. `State` is anything that JSON has.
+ */
 export abstract class Source<Config = {}, State = Json> extends Plugin<Config> {
   static dataset: string;
   static key: readonly string[];
+  /** How the only dataset can be read. */
+  static modes: readonly Mode[];
   /** Arrow types of the columns, by name. */
-  abstract schema(): Record<string, string>;
+  schema(): Record<string, string>;
+  /** The datasets that can be read: by default one, which the class describes. */
+  datasets(): Dataset[];
   /**
-   * Yield rows, each time with the state from which a later read continues; `maxRows()` is what the host takes at a time. A row may
-   * lack columns of the schema, which are null then, but has no others: where the columns change, yield a `NewSchema` first. When it
-   * throws, the host may ask again: it is begun anew with the last state that it gave.
+   * Yield rows, each time with the state from which a later read continues; `maxRows()` is what the host takes at a time, and
+   * `dataset` the name of what is read. A row may lack columns of the schema, which are null then, but has no others: where the
+   * columns change, yield a `NewSchema` first. When it throws, the host may ask again: it is begun anew with the last state that it
+   * gave.
    */
-  abstract read(state: State | null, maxRows: () => number): Generator<Rows<State> | NewSchema>;
+  read(state: State | null, maxRows: () => number, dataset: string): Generator<Rows<State> | NewSchema>;
+  /**
+   * Yield what happened after a position, in order. The position is that of `committed`; `null` stands for the beginning: the rows
+   * that exist come first, as inserts. Every transaction ends with `committed`, and so do rows and new schemas outside of one. Of a
+   * log of several datasets, `datasets` are the names of those that are read; events of others may be left out. Where nothing more
+   * is there for now, it ends, or yields `idle()` to go on from where it is. After an end and after an error it is begun anew, from
+   * the last commit; the events since then that were taken before have to come again, and do not count twice. If the changes after
+   * the position are gone, throw `invalidState(...)`.
+   */
+  changes(position: State | null, datasets: string[]): Iterable<LogEvent<State>>;
+  /** Take note that all rows up to this state are safe. */
+  acknowledge(state: State): void;
 }
 
 /** The run that writes: the pipeline's name, the run's name, and a number that rises with every run. */

@@ -5,8 +5,8 @@ import type { Batch, Json, Row, Source, Validator } from './index.js';
 export function make<P>(plugin: new () => P, config?: { [key: string]: Json }): P;
 /** A batch of records; without `columns`, which maps names to Arrow types, these are inferred. */
 export function rows(records: Row[], columns?: Record<string, string>): Batch;
-/** All that a source reads from a state on: its rows, and its last state. */
-export function readAll<C, S>(source: Source<C, S>, state?: S | null, maxRows?: number): { rows: object[]; state: S | null };
+/** All that a source reads from a state on, of a log of changes all there is for now: its rows, and its last state. */
+export function readAll<C, S>(source: Source<C, S>, state?: S | null, maxRows?: number, dataset?: string): { rows: object[]; state: S | null };
 /** The rows that break a validator's rules. */
 export function violations<C>(validator: Validator<C>, batch: Batch): { rule: string; row: number }[];
 /** What the host in memory knows and was told. Fill it before, and look at it after. */

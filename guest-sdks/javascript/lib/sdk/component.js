@@ -1,8 +1,9 @@
 // The exports of a component, made from a plugin's class.
 import { Batch, closing } from './batch.js';
 import { readConfig, schemaOf } from './config.js';
-import { Reading } from './reading.js';
-import { toSchema, withKey } from './schema.js';
+import { toSchema } from './schema.js';
+import { described, readingOf, selected } from './selections.js';
+import { acknowledged } from './states.js';
 import { fail, guarded } from '../plugin.js';
 import { formatRecord, parseRecord } from '../records.js';
 
@@ -80,18 +81,16 @@ const KINDS = {
   }),
 
   source: (plugin, held) => ({
-    discover: () => [dataset(plugin())],
+    discover: () => plugin().datasets().map(described),
     split: () => refuse('the dataset cannot be split'),
     estimate: () => undefined,
     open(selections, part, state) {
       if (part !== undefined) throw fail('invalid-state', 'this source has no parts');
-      const known = dataset(plugin());
-      const toBatch = (rows, fields) => Batch.fromRecords(rows, fields).keep().raw;
-      held.reading = new Reading(plugin(), known, chosen(selections, known), state, toBatch);
-      return [toSchema(held.reading.fields)];
+      held.reading = readingOf(plugin(), selected(plugin(), selections), state, (rows, fields) => Batch.fromRecords(rows, fields).keep().raw);
+      return held.reading.schemas();
     },
     read: (maxRows) => (held.reading ?? refuse('no read is under way: `open` comes first')).next(maxRows),
-    acknowledge() {},
+    acknowledge: (state) => plugin().acknowledge(acknowledged(state)),
     close() {
       held.reading = null;
     },
@@ -181,21 +180,4 @@ function fieldsOf(records, given) {
     for (const field of Batch.fromRecords(only).fields) known.set(field.name, field);
   }
   return names.map((name) => known.get(name));
-}
-
-function dataset(plugin) {
-  const { dataset: name, key } = plugin.constructor;
-  const fields = withKey(plugin.schema(), key);
-  return { name: { namespace: '', name }, description: '', schema: { fields, metadata: [] }, key, cursors: [], modes: { full: true } };
-}
-
-function chosen(selections, known) {
-  if (selections.length !== 1) throw fail('invalid-config', 'select one dataset');
-  const [{ dataset: asked, mode, columns }] = selections;
-  if (asked.name !== known.name.name || asked.namespace) throw fail('invalid-config', `there is no dataset '${asked.name}', only '${known.name.name}'`);
-  if (mode.tag !== 'full') throw fail('invalid-config', `dataset '${asked.name}': it cannot be read in the mode ${mode.tag}`);
-  const { fields } = known.schema;
-  const unknown = columns.find((name) => !fields.some((field) => field.name === name));
-  if (unknown !== undefined) throw fail('invalid-config', `dataset '${asked.name}': there is no column '${unknown}'`);
-  return columns;
 }

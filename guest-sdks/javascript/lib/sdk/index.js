@@ -2,6 +2,7 @@
 // tests run in Node alone; the batches that a plugin is given are in `batch.js`.
 import { fail } from '../plugin.js';
 
+export { committed, deleted, idle, inserted, newSchema, updated } from './events.js';
 export { call, col, lit } from './expressions.js';
 export { formatRecord } from '../records.js';
 
@@ -75,24 +76,48 @@ export class Validator extends Plugin {
   }
 }
 
-/** Reads one dataset. Override `schema` and `read`. */
+/** Reads datasets. Override `read`, and `schema` for one dataset or `datasets` for several. */
 export class Source extends Plugin {
   static kind = 'source';
   static dataset = 'rows';
   static key = [];
+  /** How the dataset can be read: `full`, and `changes` with the method of this name. */
+  static modes = ['full'];
 
   /** Arrow types of the columns, by name. */
   schema() {
     return {};
   }
 
+  /** The datasets that can be read: `{ name, schema, key, modes, description }`. By default one, which the class describes. */
+  datasets() {
+    const { dataset, key, modes } = this.constructor;
+    return [{ name: dataset, schema: this.schema(), key, modes }];
+  }
+
   /**
    * Yield `{ rows, state }`: records, and anything JSON has from which a later read continues. The generator begins with the
-   * state that the host has kept, or `null`; `maxRows()` is what the host takes at a time. A record may lack columns of the
-   * schema, which are null then, but has no others: where the columns change, yield `{ schema }` first. When it throws, the host
-   * may ask again: it is begun anew with the last state that it gave.
+   * state that the host has kept, or `null`; `maxRows()` is what the host takes at a time, and `dataset` the name of what is read.
+   * A record may lack columns of the schema, which are null then, but has no others: where the columns change, yield `{ schema }`
+   * first. When it throws, the host may ask again: it is begun anew with the last state that it gave.
    */
-  *read(_state, _maxRows) {}
+  *read(_state, _maxRows, _dataset) {}
+
+  /**
+   * Yield what happened after a position, in order: `inserted(...)`, `updated(...)`, `deleted(...)`, `newSchema(...)` and
+   * `committed(position)`. The position is that of a commit; `null` stands for the beginning: the rows that exist come first, as
+   * inserts. Every transaction ends with a commit, and so do rows and new schemas outside of one. Of a log of several datasets,
+   * `datasets` are the names of those that are read; events of others may be left out. Where nothing more is there for now, it ends,
+   * or yields `idle()` to go on from where it is. After an end and after an error it is begun anew, from the last commit; the events
+   * since then that were taken before have to come again, and do not count twice. If the changes after the position are gone, throw
+   * `invalidState(...)`.
+   */
+  *changes(_position, datasets) {
+    throw unsupported(`dataset '${datasets[0]}': the source has no changes`);
+  }
+
+  /** Take note that all rows up to this state are safe. */
+  acknowledge(_state) {}
 }
 
 /** Writes rows. Override `write` and `finish`. */

@@ -1,17 +1,23 @@
-// A read of a source that is under way.
-import { toSchema, withKey } from './schema.js';
+// A read of one dataset of a source that is under way.
+import { isSame, toSchema, withKey } from './schema.js';
+import { decoded, encoded } from './states.js';
 import { fail } from '../plugin.js';
 
 /**
- * Begins with a state, `undefined` for the beginning. `chosen` has the names of the columns that are read, or none for all;
- * `toBatch` makes a batch of rows and fields.
+ * Begins with a state, `undefined` for the beginning. The selection has the `dataset`, the `mode`, and in `chosen` the names of the
+ * columns that are read, or none for all; `toBatch` makes a batch of rows and fields.
  */
 export class Reading {
-  constructor(plugin, dataset, chosen, state, toBatch) {
-    Object.assign(this, { plugin, dataset, chosen, toBatch, rows: null, rest: null, sinceState: false, maxRows: 0 });
-    const { after = null, schema = dataset.schema.fields } = state === undefined ? {} : parse(state, dataset, chosen);
+  constructor(plugin, selection, state, toBatch) {
+    Object.assign(this, { plugin, selection, ...selection, toBatch, rows: null, rest: null, sinceState: false, maxRows: 0 });
+    const { after, fields } = state === undefined ? { after: null, fields: this.dataset.schema.fields } : decoded(selection, state);
     this.state = after;
-    this.columnsAre(schema);
+    this.columnsAre(fields);
+  }
+
+  /** The columns of the rows that follow, of the only selection. */
+  schemas() {
+    return [toSchema(this.fields)];
   }
 
   /** The next rows with the state after them, or the columns that the next ones have. */
@@ -26,23 +32,23 @@ export class Reading {
     // What is held back keeps the state: before it, nothing can continue.
     this.rest = more ? { rows: rows.slice(maxRows), state } : null;
     const batch = this.toBatch(more ? rows.slice(0, maxRows) : rows, this.fields);
-    return { tag: 'rows', val: { selection: 0, rows: batch, state: more || state === undefined ? undefined : this.encoded(state) } };
+    return { tag: 'rows', val: { selection: 0, rows: batch, state: more || state === undefined ? undefined : encoded(this.selection, this.all, state) } };
   }
 
   pull() {
     if (this.rows === null) {
       if (this.sinceState) throw fail('unsupported', `dataset '${this.dataset.name.name}': the read failed between two states: open it again`);
-      this.rows = this.plugin.read(this.state, () => this.maxRows);
+      this.rows = this.plugin.read(this.state, () => this.maxRows, this.dataset.name.name);
     }
     try {
       for (;;) {
         const { value, done } = this.rows.next();
         if (done) return null;
         if (value.schema === undefined) return this.taken(value);
-        const before = JSON.stringify(this.fields);
+        const before = this.fields;
         this.columnsAre(withKey(value.schema, this.dataset.key));
         // Otherwise it is about columns that are not read.
-        if (JSON.stringify(this.fields) !== before) return value;
+        if (!isSame(this.fields, before)) return value;
       }
     } catch (error) {
       // A generator that threw has ended: the host may ask again, and the rest of the rows must come then.
@@ -69,32 +75,6 @@ export class Reading {
     const { chosen, dataset } = this;
     this.known = new Set(all.map(({ name }) => name));
     this.fields = chosen.length === 0 ? all : all.filter(({ name }) => chosen.includes(name) || dataset.key.includes(name));
-    // A read from a state begins with the columns that rows have there.
-    this.changed = JSON.stringify(all) === JSON.stringify(dataset.schema.fields) ? {} : { schema: all };
+    this.all = all;
   }
-
-  encoded(after) {
-    return new TextEncoder().encode(JSON.stringify({ dataset: this.dataset.name.name, ...columnsOf(this.chosen), ...this.changed, after }));
-  }
-}
-
-/** The columns that a state is of; none for all. */
-const columnsOf = (chosen) => (chosen.length === 0 ? {} : { columns: [...chosen].sort() });
-
-function parse(state, dataset, chosen) {
-  let said = null;
-  try {
-    said = JSON.parse(new TextDecoder().decode(state));
-  } catch {
-    // As one that is something else.
-  }
-  const { dataset: name, after, schema = [], columns } = said ?? {};
-  const known = name === dataset.name.name && after !== undefined && Array.isArray(schema);
-  if (!known || !schema.every((field) => typeof field?.name === 'string' && typeof field.typeName === 'string')) {
-    throw fail('invalid-state', `dataset '${dataset.name.name}': the state does not come from this source`);
-  }
-  if (JSON.stringify(columns) !== JSON.stringify(columnsOf(chosen).columns)) {
-    throw fail('invalid-state', `dataset '${dataset.name.name}': the state is of other columns`);
-  }
-  return said;
 }

@@ -6,9 +6,11 @@ import { withKey } from './schema.js';
 
 const DATASET = { name: { namespace: '', name: 'people' }, key: ['id'], schema: { fields: withKey({ id: 'int64', name: 'string' }, ['id']) } };
 
+const SELECTION = { dataset: DATASET, mode: 'full', chosen: [] };
+
 /** Read to the end, at most `most` rows at a time. */
 function read(generator, { chosen = [], state, most = 10 } = {}) {
-  const reading = new Reading({ read: generator }, DATASET, chosen, state, (rows, fields) => ({ rows, names: fields.map(({ name }) => name) }));
+  const reading = new Reading({ read: generator }, { ...SELECTION, chosen }, state, (rows, fields) => ({ rows, names: fields.map(({ name }) => name) }));
   const found = [];
   for (;;) {
     const progress = reading.next(most);
@@ -62,7 +64,7 @@ test('a read goes on from its last state after an error', () => {
       yield { rows: [{ id: at }], state: at + 1 };
     }
   };
-  const reading = new Reading({ read: limited }, DATASET, [], undefined, (rows) => rows[0].id);
+  const reading = new Reading({ read: limited }, SELECTION, undefined, (rows) => rows[0].id);
   const next = () => reading.next(10).val?.rows;
   assert.equal(next(), 0);
   assert.throws(next, { tag: 'rate-limited' });
@@ -70,7 +72,7 @@ test('a read goes on from its last state after an error', () => {
 });
 
 test('rows without a state cannot be read again', () => {
-  const reading = new Reading({ *read() { yield { rows: [{ id: 1 }] }; throw new Error('broken'); } }, DATASET, [], undefined, (rows) => rows);
+  const reading = new Reading({ *read() { yield { rows: [{ id: 1 }] }; throw new Error('broken'); } }, SELECTION, undefined, (rows) => rows);
   reading.next(10);
   assert.throws(() => reading.next(10), /broken/);
   assert.throws(() => reading.next(10), { tag: 'unsupported' });
@@ -84,8 +86,31 @@ test('a state belongs to its columns, in any order', () => {
   }
 });
 
+test('a state is that of all SDKs', () => {
+  const text = (state) => new TextDecoder().decode(state);
+  const found = read(growing, { chosen: ['name'] });
+  assert.equal(text(found[0].val.state), '{"after":1,"columns":["name"],"dataset":"people","mode":"full"}');
+  const { schema, ...of } = JSON.parse(text(read(growing)[3].val.state));
+  assert.deepEqual(of, { after: 3, dataset: 'people', mode: 'full' });
+  assert.deepEqual(schema[0], { metadata: { 'dataflare.key': '0' }, name: 'id', nullable: true, type: 'int64' });
+});
+
+test('positions keep their digits', () => {
+  const positions = [2n ** 63n, { at: 9007199254740993n }];
+  for (const position of positions) {
+    const [{ val: { state } }] = read(function* () {
+      yield { rows: [{ id: 1 }], state: position };
+    });
+    let given;
+    read(function* (from) {
+      given = from;
+    }, { state });
+    assert.deepEqual(given, position);
+  }
+});
+
 test('states of other datasets, and what is no state, are refused', () => {
-  for (const text of ['', '{', '3', 'null', '{"after": 1}', '{"dataset": "other", "after": 1}', '{"dataset": "people"}', '{"dataset": "people", "after": 1, "schema": [{}]}']) {
+  for (const text of ['', '{', '3', 'null', '{"after": 1}', '{"dataset": "other", "after": 1}', '{"dataset": "people"}', '{"dataset": "people", "after": 1, "mode": "full", "schema": [{}]}']) {
     assert.throws(() => read(growing, { state: new TextEncoder().encode(text) }), { tag: 'invalid-state' }, text);
   }
 });

@@ -12,3 +12,6 @@ export function withKey(columns, key) {
   const role = (name) => (key.includes(name) ? [['dataflare.key', `${key.indexOf(name)}`]] : []);
   return Array.isArray(columns) ? columns : toSchema(columns).fields.map((field) => ({ ...field, metadata: role(field.name) }));
 }
+
+/** Whether columns are the same. */
+export const isSame = (fields, others) => JSON.stringify(fields) === JSON.stringify(others);

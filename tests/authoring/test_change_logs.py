@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("cargo") is None and os.environ.get("CI") != "true", reason="there is no cargo"
 )
 SOURCES = Path(__file__).parent / "logged"
-MAIN = {"rust": "src/lib.rs", "javascript": "plugin.js", "go": "plugin.go"}
+MAIN = {"rust": "src/lib.rs", "javascript": "plugin.js", "go": "plugin.go", "c": "plugin.c"}
 each_language = pytest.mark.parametrize("language", ["python", *MAIN])
 
 COMMIT = {"commit": True}

@@ -306,6 +306,8 @@ typedef struct df_dataset {
   const char *cursor;
   /* Whether `split` can cut it into parts. */
   bool splittable;
+  /* How it can be read: flags `DATAFLARE_PLUGIN_DATASETS_READING_MODES_...`. 0 means: full, and with a cursor, incremental. */
+  dataflare_plugin_datasets_reading_modes_t modes;
 } df_dataset;
 
 typedef struct df_datasets { const df_dataset *items; size_t count; } df_datasets;
@@ -336,6 +338,41 @@ typedef struct df_chunk {
   df_columns columns;
 } df_chunk;
 
+/* Something that happened in a log of changes. */
+typedef enum df_event_type {
+  /* Nothing more is there for now: the log begins anew from its last commit when the host asks again. */
+  DF_END,
+  /* A row is new. */
+  DF_INSERT,
+  /* A row as it is now. */
+  DF_UPDATE,
+  /* A row is gone. */
+  DF_DELETE,
+  /* The dataset's rows that follow have other columns. */
+  DF_NEW_SCHEMA,
+  /* The end of a transaction. Rows count only with it. */
+  DF_COMMIT,
+  /* Nothing to read for now; the log goes on from here when the host asks again. */
+  DF_IDLE,
+} df_event_type;
+
+typedef struct df_event {
+  df_event_type type;
+  /* The name of the dataset that it is about. */
+  const char *dataset;
+  /* An object: of an update, the values of all columns; of a delete, those of the key, where those of others do not count. */
+  df_value *row;
+  /* Of an update: the values of the key's columns before, where they can have changed. If they did, it becomes a delete of the old
+   * key and an insert of the new one. */
+  df_value *old_key;
+  /* Of a new schema: the columns. Key and cursor stay those of the dataset. */
+  df_columns columns;
+  /* Of a commit: the position after it, anything that JSON has. */
+  df_value *position;
+  /* Of a pause: when the host asks again; 0 for one second. */
+  uint32_t retry_after_ms;
+} df_event;
+
 typedef struct df_source {
   DF_COMMON;
   /* What there is to read. */
@@ -351,6 +388,14 @@ typedef struct df_source {
   bool (*estimate)(const df_request *request, uint64_t *rows, bool *known, df_error *error);
   /* The host has kept everything up to this state. */
   bool (*acknowledge)(const df_value *state, df_error *error);
+  /* For datasets with the mode of changes: begin to give what happened after a position, the one of a commit. `NULL` stands for the
+   * beginning: the rows that exist come first, as inserts. Of a log of several datasets, these are read; events of others may be
+   * left out. After an end and after an error, it comes again with the position of the last commit; the events since then that were
+   * taken before have to come again, and do not count twice. If the changes after the position are gone: `DF_INVALID_STATE`. */
+  bool (*changes)(const df_value *position, const df_dataset *datasets, size_t count, df_error *error);
+  /* The next event, in order. Every transaction ends with a commit, and so do rows and new schemas outside of one. What it allocates
+   * lives until the next event. */
+  bool (*next_event)(df_event *event, df_error *error);
 } df_source;
 
 extern const df_source df_source_plugin;

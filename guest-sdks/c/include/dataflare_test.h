@@ -27,7 +27,7 @@ df_value *df_test_process(const char *record);
 const char *df_test_transform(const char *lines);
 /* Give a validator rows; returns the violations: a list of objects with `row`, `column` and `rule`. */
 df_value *df_test_validate(const char *lines);
-/* Read a dataset of a source to its end, so many rows at a time; each part of it goes on from the state of the last. */
+/* Read a dataset of a source to its end, of a log of changes all there is for now, so many rows at a time; each part of it goes on from the state of the last. */
 const char *df_test_read(const char *dataset, size_t max_rows);
 /* Begin a run of a destination that appends to a dataset. */
 void df_test_open(const char *dataset);

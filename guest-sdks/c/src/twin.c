@@ -211,9 +211,20 @@ const char *df_test_validate_error(const char *lines) { return validate(lines, d
 #ifdef DF_TEST_SOURCE
 typedef exports_dataflare_plugin_source_list_selection_t selection_list;
 
+/* In full where the dataset can be read so, or else its changes. */
+static uint8_t mode_of(const char *dataset) {
+  exports_dataflare_plugin_source_list_dataset_t list = {0};
+  df_error error = {0};
+  exports_dataflare_plugin_source_discover(&list, &error);
+  for (size_t i = 0; i < list.len; i++)
+    if (!strcmp(df_c_string(list.ptr[i].name.name), dataset) && !(list.ptr[i].modes & DATAFLARE_PLUGIN_DATASETS_READING_MODES_FULL))
+      return DATAFLARE_PLUGIN_DATASETS_READING_MODE_CHANGES;
+  return DATAFLARE_PLUGIN_DATASETS_READING_MODE_FULL;
+}
+
 static const char *read_all(const char *dataset, size_t max_rows, const char **lines) {
   exports_dataflare_plugin_source_selection_t selection = {.dataset.name = df_wit_string(dataset)};
-  selection.mode.tag = DATAFLARE_PLUGIN_DATASETS_READING_MODE_FULL;
+  selection.mode.tag = mode_of(dataset);
   selection_list list = {&selection, 1};
   exports_dataflare_plugin_source_list_schema_t schemas;
   exports_dataflare_plugin_source_progress_t progress = {0};
@@ -224,6 +235,7 @@ static const char *read_all(const char *dataset, size_t max_rows, const char **l
   for (;;) {
     if (!exports_dataflare_plugin_source_read((uint32_t)max_rows, &progress, &error)) return told(&error);
     if (progress.tag == EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_ENDED) return NULL;
+    if (progress.tag == EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_IDLE) return NULL;
     if (progress.tag != EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_ROWS) continue;
     *lines = df_format("%s%s", *lines, lines_of(progress.val.rows.rows));
     if (!progress.val.rows.state.is_some) continue;

@@ -8,6 +8,7 @@ pub const Batch = c.df_batch;
 pub const Chunk = c.df_chunk;
 pub const Dataset = c.df_dataset;
 pub const Error = c.df_error;
+pub const Event = c.df_event;
 pub const Expression = [*c]c.df_expression;
 pub const Field = c.df_field;
 pub const Option = c.df_option;

@@ -27,6 +27,8 @@ _COMPILERS: Final = {
 }
 # Of the SDK, what runs natively too: the rest is the host's, and its twin's in tests.
 _PORTABLE: Final = ("memory", "errors", "json", "config", "state", "batch", "expressions")
+_SOURCE: Final = ("datasets", "requests", "changes", "source")
+"""The SDK's files for sources; for another kind, one has its name."""
 _TWIN: Final = ("twin", "twin_batches", "twin_expressions")
 # Whatever a plugin's constant leaves out has its default.
 _WARNINGS: Final = ("-Wall", "-Wextra", "-Wno-missing-field-initializers")
@@ -184,7 +186,7 @@ def _escaped(text: str) -> str:
 def sdk_sources(guest: Guest) -> list[str | Path]:
     """The SDK's files for a plugin's kind, with the options that they are compiled with."""
     kind, sdk = _kind(guest), c_sdk(guest)
-    parts = (*_PORTABLE, "lifecycle", "wasi", kind)
+    parts = (*_PORTABLE, "lifecycle", "wasi", *_parts(kind))
     options = [*_SDK_OPTIONS, f"-DDF_EXPORT_{kind.upper()}", f"-I{_info_folder(guest)}", *_includes(guest)]
     return [*options, sdk / "bindings" / "df.c", *(sdk / "src" / f"{part}.c" for part in parts)]
 
@@ -193,7 +195,11 @@ def portable_sources(guest: Guest) -> list[str | Path]:
     """The SDK's files that run natively, and the host's twin, with their options."""
     kind, src = _kind(guest), c_sdk(guest) / "src"
     options = ["-std=c23", "-w", f"-DDF_TEST_{kind.upper()}", *_includes(guest)]
-    return [*options, *(src / f"{name}.c" for name in (*_PORTABLE, kind, *_TWIN))]
+    return [*options, *(src / f"{name}.c" for name in (*_PORTABLE, *_parts(kind), *_TWIN))]
+
+
+def _parts(kind: str) -> tuple[str, ...]:
+    return _SOURCE if kind == "source" else (kind,)
 
 
 def _compile(guest: Guest, files: Iterable[Path], work: Path, options: list[str]) -> list[str | Path]:

@@ -13,10 +13,11 @@ _SDK = Path(__file__).parents[2] / "guest-sdks" / "go"
 
 SECTIONS = {
     "Kinds of plugins": (
-        *("Source", "Evolver", "Splitter", "Estimator", "Acknowledger", "Destination", "Able", "Planner", "Opener"),
-        *("SchemaChanger", "Flusher", "Processor", "BatchProcessor", "Transformer", "SchemaTransformer", "Validator"),
-        *("RowValidator", "Initializer", "Shutdowner", "HealthReporter", "ExportSource", "ExportDestination"),
-        *("ExportProcessor", "ExportTransformer", "ExportValidator"),
+        *("Source", "Discoverer", "ChangeLog", "Evolver", "Splitter", "Estimator", "Acknowledger", "Destination"),
+        *("Able", "Planner", "Opener", "SchemaChanger", "Flusher", "Processor", "BatchProcessor", "Transformer"),
+        *("SchemaTransformer", "Validator", "RowValidator", "Initializer", "Shutdowner", "HealthReporter"),
+        *("ExportSource", "ExportChangeLog", "ExportDestination", "ExportProcessor", "ExportTransformer"),
+        *("ExportValidator",),
     ),
     "Configuration and logging": ("NoConfig", "ParseConfig", "LevelTrace"),
     "Batches": (
@@ -36,7 +37,9 @@ SECTIONS = {
     "Expressions": (
         *("Expression", "Col", "Lit", "TypedLit", "Call", "Computed", "SortKey", "AggregateColumn", "JoinKind"),
     ),
-    "What sources read": ("Dataset", "Mode", "Request", "Chunk"),
+    "What sources read": (
+        *("Dataset", "Mode", "Request", "Chunk", "Event", "Insert", "Update", "Delete", "NewSchema", "Commit", "Idle"),
+    ),
     "What destinations write": ("Run", "Target", "WritingMode", "Abilities", "PlannedChange", "RejectedRow"),
     "What validators say": ("Rule", "NewRule", "Severity", "Violation"),
     "Errors": (

@@ -61,7 +61,10 @@ JAVASCRIPT = {
             "call",
         ),
     ),
-    "What sources read": ("Rows", "NewSchema"),
+    "What sources read": (
+        *("Dataset", "Mode", "Rows", "NewSchema", "LogEvent", "inserted", "updated", "deleted", "newSchema"),
+        *("committed", "idle"),
+    ),
     "What destinations write": ("Run", "Target", "RejectedRow"),
     "What validators say": ("Rule",),
     "Errors": (

@@ -70,12 +70,12 @@ type Idle struct {
 	RetryAfter time.Duration
 }
 
-func (Insert) isEvent()    {}
-func (Update) isEvent()    {}
-func (Delete) isEvent()    {}
-func (NewSchema) isEvent() {}
-func (Commit[S]) isEvent() {}
-func (Idle) isEvent()      {}
+func (_ Insert) isEvent()    {}
+func (_ Update) isEvent()    {}
+func (_ Delete) isEvent()    {}
+func (_ NewSchema) isEvent() {}
+func (_ Commit[S]) isEvent() {}
+func (_ Idle) isEvent()      {}
 
 func (i *Idle) milliseconds() uint32 {
 	if i.RetryAfter == 0 {

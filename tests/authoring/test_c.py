@@ -144,6 +144,19 @@ def test_sdk_that_cannot_be_written_is_an_error_with_the_place(tmp_path: Path) -
         CDriver().build(guest, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("language", "folder", "tests"), [("c", "logged", 2), ("cpp", "counted", 1), ("zig", "counted", 1)]
+)
+def test_log_of_changes_is_read_natively(tmp_path: Path, language: str, folder: str, tests: int) -> None:
+    guest = made(tmp_path, language, "source")
+    main = MAIN[language]
+    (guest.folder / main).write_text((Path(__file__).parent / folder / main).read_text())
+    if language != "zig":
+        test = main.replace(".", "_test.")
+        (guest.folder / "tests" / test).write_text((Path(__file__).parent / folder / test).read_text())
+    assert load_driver(language)(guest).unit_tests(guest) == f"{tests} passed"
+
+
 def test_unit_tests_run_natively_and_failures_are_told_with_the_line(tmp_path: Path) -> None:
     guest = made(tmp_path)
     assert CDriver().unit_tests(guest) == "2 passed"

@@ -20,11 +20,12 @@ from dataflare.data.roles import Roles, roles_of
 from sdk_sources import built_sources, opened_source
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("cargo") is None and os.environ.get("CI") != "true", reason="there is no cargo"
+    None in map(shutil.which, ("cargo", "npm")) and os.environ.get("CI") != "true", reason="there is no cargo or npm"
 )
 SOURCES = Path(__file__).parent / "logged"
 MAIN = {"rust": "src/lib.rs", "javascript": "plugin.js", "go": "plugin.go", "c": "plugin.c"}
-each_language = pytest.mark.parametrize("language", ["python", *MAIN])
+LANGUAGES = ("python", *MAIN)
+each_language = pytest.mark.parametrize("language", LANGUAGES)
 
 COMMIT = {"commit": True}
 SHOP: list[dict[str, Any]] = [
@@ -303,13 +304,28 @@ def test_acknowledged_position_reaches_the_source(components, language: str) -> 
 
 def test_states_of_a_log_are_the_same_in_every_language(components) -> None:
     found = []
-    for language in ("python", *MAIN):
+    for language in LANGUAGES:
         with opened(components, language, SHOP) as plugin:
             plugin.open(BOTH)
-            found.append(
-                [each.state and json.loads(each.state) for each in read_on(plugin) if not isinstance(each, NewSchema)]
-            )
-    assert found[1:] == found[:1] * len(MAIN)
+            found.append([each.state for each in read_on(plugin) if not isinstance(each, NewSchema)])
+    assert found[1:] == found[:1] * (len(LANGUAGES) - 1)
+
+
+@each_language
+@pytest.mark.parametrize("columns", [(), ("note", "id")])
+def test_log_goes_on_from_a_state_of_another_language(components, language: str, columns: Sequence[str]) -> None:
+    other = LANGUAGES[LANGUAGES.index(language) - 1]
+    orders = Selection("orders", "changes", columns=columns)
+    for at in range(2):
+        with opened(components, other, SHOP) as plugin:
+            plugin.open(orders)
+            before = read_on(plugin, 1)
+            state = [each.state for each in before if not isinstance(each, NewSchema) and each.state][at]
+        with opened(components, language, SHOP) as plugin:
+            plugin.open(orders, state=state)
+            after = rows(read_on(plugin))
+        count = next(place for place, each in enumerate(before) if getattr(each, "state", None) == state) + 1
+        assert rows(before[:count]) + after == rows(before)
 
 
 @pytest.mark.parametrize("language", list(MAIN))

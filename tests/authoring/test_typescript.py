@@ -18,6 +18,37 @@ pytestmark = pytest.mark.skipif(
     shutil.which("npm") is None and os.environ.get("CI") != "true", reason="there is no Node.js"
 )
 
+LOG = """import { committed, inserted, type LogEvent, Source } from './dataflare/index.js';
+
+export default class People extends Source<{}, number> {
+  static override dataset = 'people';
+  static override key = ['id'];
+  static override modes = ['changes'] as const;
+
+  override schema(): Record<string, string> {
+    return { id: 'int64' };
+  }
+
+  override *changes(position: number | null): Generator<LogEvent<number>> {
+    for (let at = position ?? 0; at < 3; at += 1) {
+      yield inserted('people', { id: at });
+      yield committed(at + 1);
+    }
+  }
+}
+"""
+LOG_TEST = """import assert from 'node:assert/strict';
+import test from 'node:test';
+
+import { make, readAll } from '../dataflare/testing.js';
+import People from '../plugin.js';
+
+test('a log goes on from a position', () => {
+  const rows = [{ id: 1, _operation: 0 }, { id: 2, _operation: 0 }];
+  assert.deepEqual(readAll(make(People), 1), { rows, state: 3 });
+});
+"""
+
 
 def made(tmp_path: Path, kind: str = "processor") -> Guest:
     folder = tmp_path / "plug in é" / f"a-{kind}"
@@ -59,6 +90,16 @@ def test_error_of_the_compiler_is_told_with_file_and_line(tmp_path: Path, old: s
         TypeScriptDriver().build(guest, tmp_path)
     assert str(caught.value).startswith(says)
     assert "node_modules" not in str(caught.value)
+
+
+def test_log_of_changes_is_typed(tmp_path: Path) -> None:
+    guest = made(tmp_path, "source")
+    (guest.folder / "plugin.ts").write_text(LOG)
+    (guest.folder / "tests" / "plugin.test.ts").write_text(LOG_TEST)
+    assert TypeScriptDriver().unit_tests(guest) == "pass 1"
+    change(guest, "committed(at + 1)", "committed('end')")
+    with pytest.raises(BuildFailed, match=r"plugin\.ts:\d+: error TS2416: "):
+        TypeScriptDriver().unit_tests(guest)
 
 
 def test_unit_tests_that_fail_are_shown(tmp_path: Path) -> None:

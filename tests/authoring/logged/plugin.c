@@ -47,7 +47,7 @@ static bool initialize(df_error *error) {
   if (!list || list->type != DF_LIST) return df_fail(error, DF_INVALID_CONFIG, "events: %s", wrong);
   events = calloc(list->count + 1, sizeof *events);
   if (!events) df_panic("out of memory");
-  for (; count < list->count; count++) events[count] = df_keep_text(df_c_string(df_write(list->items[count])));
+  for (count = 0; count < list->count; count++) events[count] = df_keep_text(df_c_string(df_write(list->items[count])));
   return true;
 }
 

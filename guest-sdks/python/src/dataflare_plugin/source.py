@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dataflare_plugin.batch import Batch, as_batch
@@ -184,7 +184,7 @@ class Reading:
         self.fields = [each for each in request.fields if not request.columns or each.name in wanted]
         changed = request.fields != request.dataset.fields()
         # A read from a state begins with the columns that rows have there.
-        self._said = {"schema": [asdict(each) for each in request.fields]} if changed else {}
+        self._said = {"schema": _saved(request.fields)} if changed else {}
 
     def _batch(self, rows: Any) -> Batch:
         """Rows as a batch of the columns that are read."""
@@ -252,7 +252,7 @@ def encoded(request: Request, **said: Any) -> bytes:
     of = {**_belonging(request), "mode": request.mode}
     if request.part is not None:
         of["part"] = request.part
-    return json.dumps({**of, **said}).encode()
+    return _written({**of, **said})
 
 
 def encoded_changes(requests: Sequence[Request], position: Any) -> bytes:
@@ -260,8 +260,20 @@ def encoded_changes(requests: Sequence[Request], position: Any) -> bytes:
 
     What the datasets have now can come later in the log.
     """
-    datasets = [{**_belonging(each), "schema": [asdict(field) for field in each.fields]} for each in requests]
-    return json.dumps({"datasets": datasets, "mode": "changes", "after": position}).encode()
+    datasets = [{**_belonging(each), "schema": _saved(each.fields)} for each in requests]
+    return _written({"after": position, "datasets": datasets, "mode": "changes"})
+
+
+def _written(said: Mapping[str, Any]) -> bytes:
+    """As the SDKs of all languages write it: without white space, and with keys in the order of the alphabet."""
+    return json.dumps(dict(sorted(said.items())), separators=(",", ":")).encode()
+
+
+def _saved(fields: Sequence[Field]) -> list[dict[str, Any]]:
+    return [
+        {"metadata": dict(each.metadata), "name": each.name, "nullable": each.nullable, "type": each.type}
+        for each in fields
+    ]
 
 
 def acknowledged(data: bytes) -> Any:
@@ -273,11 +285,10 @@ def acknowledged(data: bytes) -> Any:
 
 
 def _belonging(request: Request) -> dict[str, Any]:
-    of: dict[str, Any] = {"dataset": request.dataset.name}
+    of: dict[str, Any] = {"columns": sorted(request.columns)} if request.columns else {}
+    of["dataset"] = request.dataset.name
     if request.dataset.namespace:
         of["namespace"] = request.dataset.namespace
-    if request.columns:
-        of["columns"] = sorted(request.columns)
     return of
 
 

@@ -205,11 +205,11 @@ fn fitting<S>(request: &Request<S>, rows: Batch, promised: &Schema) -> Result<Ba
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedField {
+    metadata: BTreeMap<String, String>,
     name: String,
+    nullable: bool,
     #[serde(rename = "type")]
     type_name: String,
-    nullable: bool,
-    metadata: BTreeMap<String, String>,
 }
 
 impl From<Field> for SavedField {
@@ -305,7 +305,13 @@ pub(crate) fn encoded<S, T: Serialize>(request: &Request<S>, key: &str, value: &
     if key == "after" && request.schema.fields != request.dataset.schema().fields {
         said["schema"] = saved(&request.schema);
     }
-    Ok(serde_json::to_vec(&said)?)
+    written(said)
+}
+
+/// As the SDKs of all languages write it: without white space, and with keys in the order of the alphabet.
+fn written(said: Value) -> Result<Vec<u8>> {
+    let sorted: BTreeMap<String, Value> = serde_json::from_value(said)?;
+    Ok(serde_json::to_vec(&sorted)?)
 }
 
 /// Write a state of a log of changes, with the datasets that are read and the columns of their next rows: what the dataset has now
@@ -317,7 +323,7 @@ pub(crate) fn encoded_changes<S, T: Serialize>(requests: &[&Request<S>], positio
         said
     };
     let datasets: Vec<Value> = requests.iter().map(dataset).collect();
-    Ok(serde_json::to_vec(&json!({ "datasets": datasets, "mode": "changes", "after": position }))?)
+    written(json!({ "after": position, "datasets": datasets, "mode": "changes" }))
 }
 
 fn saved(schema: &Schema) -> Value {
@@ -334,12 +340,13 @@ fn belonging<S>(request: &Request<S>) -> Value {
 }
 
 fn selected<S>(request: &Request<S>) -> Value {
-    let mut said = json!({ "dataset": request.dataset.name });
+    let mut said = json!({});
     if !request.columns.is_empty() {
         let mut columns = request.columns.clone();
         columns.sort();
         said["columns"] = json!(columns);
     }
+    said["dataset"] = json!(request.dataset.name);
     said
 }
 

@@ -55,3 +55,7 @@ test('a key is told from a text whatever stands around it', () => {
   assert.deepEqual(parseRecord('{"a" : ":", "b":["x", ":y"] , "c":{"d"\t:\n"e"}}'), { a: ':', b: ['x', ':y'], c: { d: 'e' } });
   assert.throws(() => parseRecord('{"a" : 1, "b":{"a":2,"a" :3}}'), SyntaxError);
 });
+
+test('what says how it is written as JSON is written so', () => {
+  assert.equal(formatRecord({ at: new Date(0) }), '{"at":"1970-01-01T00:00:00.000Z"}');
+});

@@ -98,7 +98,7 @@ def test_log_of_changes_is_typed(tmp_path: Path) -> None:
     (guest.folder / "tests" / "plugin.test.ts").write_text(LOG_TEST)
     assert TypeScriptDriver().unit_tests(guest) == "pass 1"
     change(guest, "committed(at + 1)", "committed('end')")
-    with pytest.raises(BuildFailed, match=r"plugin\.ts:\d+: error TS2416: "):
+    with pytest.raises(BuildFailed, match=r"plugin\.ts:\d+: error TS2322: "):
         TypeScriptDriver().unit_tests(guest)
 
 

@@ -191,3 +191,27 @@ class UnknownIsAState(Good):
             super().require_known(selections)
         except PluginError:
             raise PluginError("no state", error=Variant("invalid-state", "no such dataset")) from None
+
+
+class StatesOfPartsAreStates(Good):
+    """Goes on from a state of a part to the end of all parts."""
+
+    caught_by = "source/resume-part"
+
+    def bounds(self, selections: Any, state: bytes | None, part: bytes | None) -> tuple[int, int, Any]:
+        if state is None or part is not None:
+            return super().bounds(selections, state, part)
+        begin, _ = self.taken(selections, "state", state)
+        return begin, _ROWS * len(self.several(selections)), None
+
+
+class StatesAreStatesOfParts(Good):
+    """Goes on with a part from a state of a whole read."""
+
+    caught_by = "source/resume-part"
+
+    def bounds(self, selections: Any, state: bytes | None, part: bytes | None) -> tuple[int, int, Any]:
+        if state is not None and part is not None and self.taken(selections, "state", state)[1] is None:
+            begin, end = self.taken(selections, "part", part)
+            return max(begin, self.taken(selections, "state", state)[0]), end, [begin, end]
+        return super().bounds(selections, state, part)

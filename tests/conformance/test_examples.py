@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "source",
             {"path": "data/lake", "partition": "day", "key": "id", "columns": COLUMNS},
             "files:data={}",
-            9,
+            10,
         ),
     ],
 )

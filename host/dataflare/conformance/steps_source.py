@@ -456,6 +456,13 @@ def resume_part(bench: Bench, _: Any) -> None:
                 ["invalid-state"],
                 f"`open` of a part of {dataset.name} with a state of another part",
             )
+        whole = read_all(bench.plugin, selection, most=2).points
+        for given, what in (
+            *(({"state": state}, "a whole read of {} with a state of a part") for state in states[:1]),
+            *(({"state": at.state, "part": parts[0]}, "a part of {} with a state of a whole read") for at in whole[:1]),
+        ):
+            refused = functools.partial(bench.plugin.open, selection, **given)
+            expect_error(refused, ["invalid-state"], f"`open` of {what.format(dataset.name)}")
     if not tried:
         raise NotTested("no dataset can be divided, or parts give no states")
 

@@ -123,19 +123,21 @@ impl Files {
             tasks.push(Task { selection: index as u32, file, columns, span });
         }
         let foreign = |path: &str| Error::InvalidState(format!("{path} is not selected"));
-        let check_selected = |state: &State, what: &str| {
-            let why = || format!("{}: the {what} is of other files or columns: select those, or read without the {what}", state.path);
-            (state.selected == selected).then_some(()).ok_or_else(|| Error::InvalidState(why()))
+        let check_selected = |given: &State, due: &Option<Fingerprint>, what: &str| {
+            let why = || format!("{}: the {what} is of other files, columns or parts: read those, or without the {what}", given.path);
+            (given.selected == *due).then_some(()).ok_or_else(|| Error::InvalidState(why()))
         };
         if let Some(part) = part {
+            let of_part = Some(Fingerprint::of(&[format!("{selected:?}").as_bytes(), part].concat()));
             let spans: Vec<Span> = serde_json::from_slice(part)
                 .map_err(|error| Error::InvalidState(format!("these bytes are not a part of this source: {error}")))?;
             tasks = spans
                 .into_iter()
                 .map(|span| {
                     let (selection, file, columns) = chosen.get(&span.from.path).cloned().ok_or_else(|| foreign(&span.from.path))?;
-                    check_selected(&span.from, "part")?;
-                    Ok(Task { selection, file, columns, span })
+                    check_selected(&span.from, &selected, "part")?;
+                    let from = State { selected: of_part.clone(), ..span.from };
+                    Ok(Task { selection, file, columns, span: Span { from, ..span } })
                 })
                 .collect::<Result<_, Error>>()?;
         }
@@ -144,7 +146,7 @@ impl Files {
             .map_err(|error| Error::InvalidState(format!("these bytes are not a state of this source: {error}")))?;
         let mut tasks: VecDeque<Task> = tasks.into_iter().skip_while(|task| task.span.from.path != state.path).collect();
         let first = tasks.front_mut().ok_or_else(|| foreign(&state.path))?;
-        check_selected(&state, "state")?;
+        check_selected(&state, &first.span.from.selected, "state")?;
         if state.offset_bytes < first.span.from.offset_bytes || first.span.to_bytes.is_some_and(|to| state.offset_bytes > to) {
             return Err(Error::InvalidState(format!("byte {} of {} is not within what is read", state.offset_bytes, state.path)));
         }

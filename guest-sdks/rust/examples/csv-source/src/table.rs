@@ -96,7 +96,7 @@ pub struct State {
     pub tail: Fingerprint,
     /// The options that the file is read with.
     pub form: Fingerprint,
-    /// The files that are read and their columns; `None` for all columns of `path` alone.
+    /// The files that are read, their columns, and the part; `None` for all columns of all of `path` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selected: Option<Fingerprint>,
 }

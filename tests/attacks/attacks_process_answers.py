@@ -98,10 +98,18 @@ def sheet_of_a_reader_that_took_over(arena: Arena) -> None:
         with reader_taken_over(words), closing(InputFile(place)) as source:
             return list(read_excel(source, mock.Mock(), ExcelReadOptions(), found))
 
-    own = {"inferred": ["n"], "notes": {}, "rows": 1}
+    own = {"inferred": ["n"], "valued": ["n"], "notes": {}, "rows": 1}
     column = FileColumn("n", pa.int64(), inferred=True)
     assert read(own)[0].columns == (column,)
-    for wrong in ({"inferred": 5}, {"inferred": [5]}, {"notes": []}, {"notes": {"n": 5}}, {"rows": "x"}, {"rows": -1}):
+    for wrong in (
+        {"inferred": 5},
+        {"inferred": [5]},
+        {"valued": 5},
+        {"notes": []},
+        {"notes": {"n": 5}},
+        {"rows": "x"},
+        {"rows": -1},
+    ):
         arena.raises(DataError, lambda wrong=wrong: read({**own, **wrong}), says="cannot be")
         arena.raises(DataError, lambda wrong=wrong: read({name: own[name] for name in own if name not in wrong}))
     assert read(own, FileSchema((column,)))

@@ -212,3 +212,45 @@ def test_table_that_undoes_transactions_is_at_fault(tmp_path):
         write(tmp_path, database, rows(1, 2, 2), on_error="skip")
     assert "take ON CONFLICT ROLLBACK out" in caught.value.hint
     assert database.rows("SELECT id FROM t") == []
+
+
+# Keys that only the database calls equal
+
+OTHER_COMPARISONS = {
+    "sqlite": ["TEXT COLLATE NOCASE", "TEXT COLLATE NOCASE PRIMARY KEY"],
+    "duckdb": ["VARCHAR COLLATE NOCASE", "VARCHAR COLLATE NOCASE PRIMARY KEY"],
+    "postgresql": ["text COLLATE nocase", "text COLLATE nocase PRIMARY KEY"],
+}
+
+
+@pytest.mark.parametrize("declared", [0, 1])
+@pytest.mark.parametrize("there", [True, False])
+def test_of_rows_with_keys_that_the_table_calls_equal_the_last_one_counts(tmp_path, database, declared, there):
+    if database.kind == "postgresql":
+        database.execute(
+            "CREATE COLLATION IF NOT EXISTS nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+        )
+    database.execute(f"CREATE TABLE t (id {OTHER_COMPARISONS[database.kind][declared]}, x BIGINT, y VARCHAR)")
+    if there:
+        database.execute("INSERT INTO t VALUES ('a', 0, '')")
+    found = pa.table({"id": ["A", "b", "a", "c", "B"], "x": [1, 2, 3, 4, 5], "y": ["A", "b", "a", "c", "B"]})
+    write(tmp_path, database, found, mode="merge", key=["id"])
+    assert sorted(database.rows("SELECT x, y FROM t")) == [(3, "a"), (4, "c"), (5, "B")]
+
+
+def test_row_whose_key_the_table_calls_equal_to_that_of_an_earlier_one_is_deleted(tmp_path, database):
+    if database.kind == "postgresql":
+        database.execute("CREATE EXTENSION IF NOT EXISTS citext")
+    kind = {"sqlite": "TEXT COLLATE NOCASE", "duckdb": "VARCHAR COLLATE NOCASE", "postgresql": "citext"}
+    database.execute(f"CREATE TABLE t (id {kind[database.kind]} PRIMARY KEY, x BIGINT)")
+    found = pa.table({"id": ["a", "b", "A", "B", "b"], "x": [1, 2, 3, 4, 5], "op": [0, 0, 2, 2, 0]})
+    write(tmp_path, database, found, mode="merge", key=["id"], operation="op")
+    assert database.rows("SELECT x FROM t") == [(5,)]
+
+
+def test_padded_and_numeric_keys_that_the_table_calls_equal_are_one(tmp_path, server):
+    server.execute("CREATE TABLE t (id char(3), n numeric, x bigint, PRIMARY KEY (id, n))")
+    server.execute("INSERT INTO t VALUES ('a', 1, 0)")
+    found = pa.table({"id": ["a", "a  ", "a"], "n": ["1", "1.0", "2"], "x": [1, 2, 3]})
+    write(tmp_path, server, found, mode="merge", key=["id", "n"])
+    assert sorted(server.rows("SELECT trim(id), n::text, x FROM t"), key=str) == [("a", "1", 2), ("a", "2", 3)]

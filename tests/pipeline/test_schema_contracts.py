@@ -229,7 +229,7 @@ def files(tmp_path: Path, contract: str, *, write: str = "out.csv", more: str = 
         {
             "name": "test",
             "nodes": {
-                "in": {"connector": Path(read).suffix[1:], "read": read, "schema": contract}
+                "in": {"connector": Path(read).suffix[1:].replace("xlsx", "excel"), "read": read, "schema": contract}
                 | ({"dead_letters": more} if more else {}),
                 "out": {"connector": Path(write).suffix[1:], "write": write, "input": "in"},
             },
@@ -294,19 +294,40 @@ def test_file_of_other_columns_is_named_where_columns_are_frozen(three):
     assert not (three / "out.csv").exists()
 
 
+def write_part(path: Path, text: str) -> None:
+    if path.suffix != ".xlsx":
+        path.write_text(text)
+        return
+    book = pytest.importorskip("openpyxl").Workbook()
+    for line in text.splitlines():
+        book.active.append([int(each) if each.isdigit() else each or None for each in line.split(",")])
+    book.save(path)
+
+
+@pytest.mark.parametrize("contract", ["evolve", "freeze", "discard-column", "discard-row"])
+def test_file_of_json_without_rows_decides_no_columns(tmp_path, contract):
+    (tmp_path / "in").mkdir()
+    for name, text in {"a": "", "b": '{"id":1,"x":2}\n', "c": "", "d": '{"id":2,"x":3}\n'}.items():
+        (tmp_path / f"in/{name}.jsonl").write_text(text)
+    report = run(files(tmp_path, contract, read="in/*.jsonl", write="out.jsonl"))
+    assert report.nodes[0].schema_changes == []
+    assert (tmp_path / "out.jsonl").read_text() == '{"id":1,"x":2}\n{"id":2,"x":3}\n'
+
+
 @pytest.mark.parametrize("contract", ["evolve", "freeze", "discard-column", "discard-row"])
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
         ("in.csv", ["id,x\n1,2\n", "id,x\n2,\n", "id,x\n", "id,x\n3,4\n"]),
-        ("in.jsonl", ['{"id":1,"x":2}\n', '{"id":2,"x":null}\n', '{"id":3,"x":4}\n']),
+        ("in.jsonl", ['{"id":1,"x":2}\n', '{"id":2,"x":null}\n', "", "[]", '{"id":3,"x":4}\n']),
+        ("in.xlsx", ["id,x\n1,2\n", "id,x\n2,\n", "id,x\n", "id,x\n3,4\n"]),
     ],
 )
 def test_column_without_a_value_keeps_its_known_type(tmp_path, contract, name, parts):
     made = files(tmp_path, contract, read=name, write="out.parquet")
     rows: list[dict[str, Any]] = []
     for part in parts:
-        (tmp_path / name).write_text(part)
+        write_part(tmp_path / name, part)
         with StateFile(tmp_path / "state", pipeline="test") as file:
             assert run(made, state=file).nodes[0].schema_changes == []
         rows += parquet.read_table(tmp_path / "out.parquet").to_pylist()

@@ -135,10 +135,12 @@ class FileSource:
                 continue  # a pipe can be read once
             source = FileSource([path], self._read, self._options, self._opener, sample_only=True)
             try:
-                found[path] = own = source.found.with_known(contract.known)
+                found[path] = source.found
             finally:
                 source.close()
-            contract.admit(own.schema, inferred=own.inferred, place=str(path))
+        for path, own in sorted(found.items(), key=lambda each: not each[1].named):
+            found[path] = known = own.with_known(contract.known)
+            contract.admit(known.schema, inferred=known.inferred, place=str(path))
         for path, own in found.items():
             columns = tuple(
                 replace(each, type=contract.reading_type(each.name, each.type)) if each.inferred else each

@@ -12,7 +12,7 @@ from dataflare.data.casts import convert
 from dataflare.data.roles import DELETE, INSERT, UPDATE
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
 from dataflare.pipeline.databases.dialects import Dialect, decoded
-from dataflare.pipeline.databases.layout import DELETED, Layout, merging, staged_type
+from dataflare.pipeline.databases.layout import DELETED, Layout, keys_alike, merging, staged_type
 from dataflare.pipeline.databases.nodes import OWN_TABLES, SqlWrite
 from dataflare.pipeline.databases.table_changes import TableChange, check_names, compare_table
 from dataflare.pipeline.run_errors import DatabaseError, DataError
@@ -443,6 +443,9 @@ class SqlDestination:
         connection = self._require()
         if self._refusals and (found := connection.rows(self._refusals, str)):
             raise DatabaseError(f"table {self._node.table.table!r}: {found[0][0]}", of_rows=True)
+        if (alike := keys_alike(layout, self._stage)) and connection.rows(alike):
+            # Of such rows, the later one has to come later: the batch is written part by part.
+            raise DatabaseError(f"table {self._node.table.table!r}: two rows have one key", of_rows=True)
         for statement in merging(layout, self._stage):
             connection.execute(statement)
 

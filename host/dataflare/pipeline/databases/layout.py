@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
+from pyarrow import types
 
 from dataflare.pipeline.databases.connection import quoted
 
-__all__ = ["DELETED", "Column", "Layout", "create_table", "merging", "staged_type"]
+__all__ = ["DELETED", "Column", "Layout", "create_table", "keys_alike", "merging", "staged_type"]
 
 DELETED: Final = "_dataflare_deleted"
 """The column of the temporary table that says which rows are deletes."""
@@ -77,6 +78,22 @@ def merging(layout: Layout, stage: str) -> Iterator[str]:
     listed = ", ".join(values.values())
     yield f"INSERT INTO {target} ({names}) SELECT {listed} FROM {stage} AS s WHERE NOT s.{quoted(DELETED)}{new}"
     yield f"DELETE FROM {stage}"
+
+
+def keys_alike(layout: Layout, stage: str) -> str:
+    """Write a query that finds keys in the temporary table that are the same to the table, as by its collation.
+
+    The table's columns, of which no row is taken, bring its comparison. The query is empty where values that differ
+    differ to every database.
+    """
+    keys = [each for each in layout.columns if each.name in layout.key]
+    if not any(types.is_string(each.type) or types.is_floating(each.type) for each in keys):
+        return ""
+    names = ", ".join(quoted(each.name) for each in keys)
+    values = ", ".join(f"s.{quoted(each.name)}{_cast(each)}" for each in keys)
+    target = quoted([layout.within or "", layout.table])
+    both = f"SELECT {names} FROM {target} WHERE 1 = 0 UNION ALL SELECT {values} FROM {stage} AS s"
+    return f"SELECT 1 FROM ({both}) AS k GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
 
 
 def create_table(name: str, columns: Sequence[Column], key: Sequence[str]) -> str:

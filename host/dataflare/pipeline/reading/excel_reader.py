@@ -110,6 +110,7 @@ class _Found(StrictModel):
     """What the process found out about a workbook."""
 
     inferred: list[str]
+    valued: list[str]
     notes: dict[str, str]
     rows: Annotated[int, Field(ge=0)]
 
@@ -120,7 +121,13 @@ def _found(own: Any, schema: pa.Schema) -> FileSchema:
     except ValidationError as error:
         raise BrokeDown("its reader found out what cannot be") from error
     columns = [
-        FileColumn(field.name, field.type, field.name in checked.inferred, checked.notes.get(field.name, ""))
+        FileColumn(
+            field.name,
+            field.type,
+            field.name in checked.inferred,
+            checked.notes.get(field.name, ""),
+            field.name in checked.valued,
+        )
         for field in schema
     ]
     return FileSchema(tuple(columns), checked.rows)

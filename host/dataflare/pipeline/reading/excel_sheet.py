@@ -94,7 +94,7 @@ class _Guess:
 
 def read_sheet(file: IO[bytes], request: Mapping[str, Any]) -> Iterator[Any]:
     """Yield what was found out, the schema, then batches. What was found out are the columns whose type is `inferred`,
-    `notes` on some of them, and the number of `rows`.
+    those that are `valued`, so that the type is one of values or the options', `notes`, and the number of `rows`.
 
     The time that this may take is limited before it returns, since a confined process cannot do so: that follows from
     the directory of the archive, which Python's own code reads. All that unpacks or parses comes after.
@@ -132,21 +132,26 @@ class _Sheet:
         if absent := [name for name in self._types if name not in names]:
             what = f"there is no column {absent[0]!r}, to which the options give a type"
             raise DataError(what, hint=known_names(absent[0], names))
-        notes: dict[str, str] = {}
+        guesses: dict[str, _Guess] = {}
         count = 0
         if self._request["found"] is None:
-            schema, notes, count = self._find_out(names, rows)
+            schema, guesses, count = self._find_out(names, rows)
         else:
             schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self._request["found"])))
             if difference := differing_names(schema.names, names):
                 what = f"has different columns from the first file: it {difference}"
                 raise DataError(what, hint="files of one node need the same columns")
-        yield {"inferred": [name for name in names if name not in self._types], "notes": notes, "rows": count}
+        yield {
+            "inferred": [name for name in names if name not in self._types],
+            "valued": [name for name in names if name not in guesses or guesses[name].kind],
+            "notes": {name: guess.note for name, guess in guesses.items() if guess.note},
+            "rows": count,
+        }
         yield schema
         if not self._request["sample_only"]:
             yield from self._convert(schema)
 
-    def _find_out(self, names: list[str], rows: Iterator[Any]) -> tuple[pa.Schema, dict[str, str], int]:
+    def _find_out(self, names: list[str], rows: Iterator[Any]) -> tuple[pa.Schema, dict[str, _Guess], int]:
         guesses = {name: _Guess() for name in names if name not in self._types}
         count = 0
         for number, values in rows:
@@ -161,7 +166,7 @@ class _Sheet:
                 guess.kind = kind
                 guess.add(value)
         found = {name: self._types[name] if name in self._types else guesses[name].type() for name in names}
-        return pa.schema(found), {name: guess.note for name, guess in guesses.items() if guess.note}, count
+        return pa.schema(found), guesses, count
 
     def _convert(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         rows = self._rows()

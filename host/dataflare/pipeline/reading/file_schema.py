@@ -38,6 +38,7 @@ class FileSchema:
         whole: Whether these were all rows.
         stored: The schema with its metadata, where the file has one.
         of_folders: The columns that are not in the file: the names of its folders say them.
+        named: Whether the file says which columns it has; JSON Lines without a row does not.
     """
 
     columns: tuple[FileColumn, ...]
@@ -45,6 +46,7 @@ class FileSchema:
     whole: bool = True
     stored: pa.Schema | None = None
     of_folders: frozenset[str] = frozenset()
+    named: bool = True
 
     @property
     def schema(self) -> pa.Schema:
@@ -59,11 +61,17 @@ class FileSchema:
         return {column.name: str(column.type) for column in self.columns if column.inferred}
 
     def with_known(self, known: pa.Schema | None) -> FileSchema:
-        """Give columns without a value the types that are known of them: they are no reason for others."""
+        """Give columns without a value the types that are known of them: they are no reason for others.
+
+        A file that does not say which columns it has gets the known ones.
+        """
         types = {} if known is None else dict(zip(known.names, known.types, strict=True))
         columns = [
             each if each.valued else replace(each, type=types.get(each.name, each.type)) for each in self.columns
         ]
+        if not self.named:
+            lacking = {name: each for name, each in types.items() if name not in self.schema.names}
+            columns += [FileColumn(name, each, inferred=True, valued=False) for name, each in lacking.items()]
         return replace(self, columns=tuple(columns))
 
     @classmethod

@@ -182,7 +182,7 @@ class _JsonFile:
             )
             for name in names
         ]
-        return FileSchema(tuple(columns), rows, whole), waiting
+        return FileSchema(tuple(columns), rows, whole, named=rows > 0), waiting
 
     def _infer(self, part: Part) -> pa.RecordBatch:
         if not self._types:

@@ -218,6 +218,18 @@ def test_iterations_that_are_left_early_leave_the_source_usable(fakes: Any) -> N
     asyncio.run(main())
 
 
+def test_of_two_iterations_at_a_time_one_gets_all_rows_and_the_other_an_error(fakes: Any) -> None:
+    async def numbers_of(source: AsyncSource) -> list[int]:
+        return [number async for rows in source.batches() for number in rows.column(0).to_pylist()]
+
+    async def main() -> None:
+        async with await fakes(SlowNumbers) as source:
+            found = await asyncio.gather(numbers_of(source), numbers_of(source), return_exceptions=True)
+            assert sorted(map(type, found), key=str) == [RunLost, list] and list(range(6)) in found
+
+    asyncio.run(main())
+
+
 def test_every_kind_has_its_class(fakes: Any) -> None:
     async def main() -> None:
         for guest, kind in (

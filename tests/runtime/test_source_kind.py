@@ -213,6 +213,18 @@ def test_rows_of_a_dataset_follow_its_new_schema(load):
     assert source.read().rows.schema == wide
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_iterator_whose_read_another_one_ended_does_not_take_its_rows(load, ends):
+    source = load(Numbers, Source)
+    first, second = source.batches(), source.batches()
+    assert [next(each).column(0).to_pylist() for each in (first, second)] == [[0, 1], [0, 1]]
+    if ends:
+        assert len(list(second)) == 2
+    with pytest.raises(RunLost, match="that another `open` has ended"):
+        next(first)
+    assert len(list(second)) == (0 if ends else 2)
+
+
 def test_batches_without_rows_are_left_out(load):
     def read(self: Any, max_rows: int) -> Any:
         state = self.next

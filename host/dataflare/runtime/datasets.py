@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dataflare.data.roles import roles_of
 from dataflare.data.schemas import to_wit
+from dataflare.texts import cut_name, first_repeated
 from dataflare.values import Variant
 from dataflare.wit_types import datasets, destination, source
 from dataflare.wit_types.datasets import WritingMode
@@ -201,3 +202,20 @@ def target_to_wit(target: Target) -> destination.Target:
 
 def _name_to_wit(name: DatasetName) -> datasets.DatasetName:
     return datasets.DatasetName(name.namespace, name.name)
+
+
+def wrong_in(found: Dataset) -> str:
+    """What about the description of a dataset cannot be; empty if it can."""
+    if not found.name.name:
+        return "its name is empty"
+    if unknown := {*found.key, *found.cursors} - set(found.schema.names):
+        return f"key or cursor {cut_name(min(unknown))!r} is not a column"
+    if (twice := first_repeated(found.key)) is not None:
+        return f"column {cut_name(twice)!r} is in the key twice"
+    roles = roles_of(found.schema).key
+    if roles and roles != found.key:
+        named = [", ".join(map(cut_name, key)) for key in (found.key, roles)]
+        return f"its key is ({named[0]}), and its columns have the roles of the key ({named[1]})"
+    if not found.modes & {"full", "incremental", "changes"}:
+        return "it cannot be read in any mode"
+    return ""

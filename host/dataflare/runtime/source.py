@@ -26,13 +26,14 @@ from dataflare.runtime.datasets import (
     ReadProgress,
     Selection,
     selection_to_wit,
+    wrong_in,
 )
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.row_schemas import as_schema, columns_text, fits_schema
 from dataflare.runtime.runs import KeepsRun, RunLost, loses_run
 from dataflare.suggestions import close_matches
-from dataflare.texts import cut, cut_name, first_repeated
+from dataflare.texts import cut, cut_name
 from dataflare.wit_types import source as wit
 from dataflare.wit_types.source import Division
 
@@ -291,12 +292,19 @@ class Source(KeepsRun, Plugin):
             ConfigError: As `open`.
             PluginError: As `open` and `read`. The iterator has ended then: continue with the state of the last chunk.
             PluginFault: As `open` and `read`.
+            RunLost: As `read`; or the read was ended by another `open`, as by that of another iterator.
             UsageError: As `open` and `read`.
         """
         self.open(selections, part=part, state=state)
+        reading = self._reading
         while not isinstance(progress := self.read(max_rows), Ended | Idle):
             if isinstance(progress, Chunk):
                 yield progress
+                if isinstance(self._reading, _Reading) and self._reading is not reading:
+                    raise RunLost(
+                        f"plugin {self.name!r}: `read` in a read that another `open` has ended",
+                        hint="iterate over one read at a time, or load the plugin once more",
+                    )
 
     def batches(
         self,
@@ -316,7 +324,7 @@ class Source(KeepsRun, Plugin):
             name = DatasetName(each.name.name, each.name.namespace)
             schema = self._dataset_schema(worker, "discover", name, each.schema)
             found = Dataset(name, cut(each.description), schema, tuple(each.key), tuple(each.cursors), each.modes)
-            if wrong := _wrong(found):
+            if wrong := wrong_in(found):
                 raise self._broken_promise(worker, "discover", f"dataset {cut_name(str(name))!r}: {wrong}")
             datasets.append(found)
         if len({each.name for each in datasets}) < len(datasets):
@@ -467,23 +475,6 @@ def _named(selections: list[Selection]) -> str:
     """Name the datasets of a read, for an error."""
     names = ", ".join(repr(cut_name(str(each.dataset))) for each in selections[:20])
     return f"dataset{'s' if len(selections) > 1 else ''} {names}"
-
-
-def _wrong(found: Dataset) -> str:
-    """What about a description cannot be; empty if it can."""
-    if not found.name.name:
-        return "its name is empty"
-    if unknown := {*found.key, *found.cursors} - set(found.schema.names):
-        return f"key or cursor {cut_name(min(unknown))!r} is not a column"
-    if (twice := first_repeated(found.key)) is not None:
-        return f"column {cut_name(twice)!r} is in the key twice"
-    roles = roles_of(found.schema).key
-    if roles and roles != found.key:
-        named = [", ".join(map(cut_name, key)) for key in (found.key, roles)]
-        return f"its key is ({named[0]}), and its columns have the roles of the key ({named[1]})"
-    if not found.modes & {"full", "incremental", "changes"}:
-        return "it cannot be read in any mode"
-    return ""
 
 
 def _wit(selections: list[Selection]) -> list[wit.Selection]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -65,6 +66,20 @@ def test_a_number_is_converted_to_a_decimal_exactly_or_not_at_all(number, target
 def test_numbers_that_would_become_others_are_refused(value, kind, target):
     with pytest.raises(DataFailure, match=r"does not fit into"):
         cast(pa.array([value], kind), target, "c", 2**20)
+
+
+@given(decimals(), st.data())
+def test_a_decimal_becomes_the_nearest_double(kind, data):
+    most = 10**kind.precision - 1
+    value = Decimal(f"{data.draw(st.integers(-most, most))}e-{kind.scale}")
+    made = cast(pa.array([value, None], kind), pa.float64(), "c", 2**20)
+    assert made.to_pylist() == [float(value), None]
+
+
+def test_a_decimal_of_which_arrow_makes_a_neighbour_becomes_the_nearest_double():
+    value = pa.array([Decimal("0.000999")], pa.decimal128(38, 8))
+    assert cast(value, pa.float64(), "c", 2**20).to_pylist() == [0.000999]
+    assert cast(value, pa.float32(), "c", 2**20).to_pylist() == [float(np.float32("0.000999"))]
 
 
 def test_integers_become_decimals_of_few_digits_if_they_fit():

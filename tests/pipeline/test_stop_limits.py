@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
-from dataflare.errors import UsageError
+from dataflare.errors import PluginError, UsageError
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import build_specification
 from dataflare.pipeline.state_file import StateFile
 from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.datasets import Idle
+from dataflare.values import Variant
 from pipeline_fakes import FakeHost
 
 FULL = "  in: {plugin: source.wasm}\n  out: {plugin: first.wasm, input: in}\n"
@@ -84,6 +85,23 @@ def test_time_ends_the_wait_of_a_source_that_has_nothing_new(tmp_path):
     source = Waiting(Clock(), 50, chunk=7, transaction=1, modes="incremental")
     report = run_once(tmp_path, CHAIN, table, StopLimits(max_time_s=0.3), source)
     assert (report.stopped, table.kept) == ("max-time", list(range(7)))
+
+
+def test_time_ends_the_wait_that_a_source_asks_for(tmp_path, caplog):
+    class Limited(Numbers):
+        def read(self, max_rows: int = 2**20) -> Any:
+            if self.position < 7:
+                return super().read(max_rows)
+            error = Variant("rate-limited", 3_600_000)
+            raise PluginError("later", error=error, retryable=True, retry_after_ms=error.value)
+
+    table = Table(Clock(), keeps_token=True)
+    source = Limited(Clock(), 50, chunk=7, transaction=1, modes="incremental")
+    report = run_once(tmp_path, CHAIN, table, StopLimits(max_time_s=0.3), source)
+    assert (report.stopped, table.kept) == ("max-time", list(range(7)))
+    assert "later; retry 1 of 5 in " in caplog.text
+    run_once(tmp_path, CHAIN, table, None)
+    assert table.kept == list(range(50))
 
 
 def test_files_are_read_up_to_the_limit(tmp_path):

@@ -98,7 +98,8 @@ def _flat(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def convert(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Convert plain values as Arrow does, but integers to decimals of few digits too if the values fit.
+    """Convert plain values as Arrow does, but decimals and integers to decimals whose values fit, and decimals to the
+    nearest of the floats: Arrow divides as a float, and is off by one unit in the last place.
 
     Raises:
         pa.ArrowException: A value does not fit, or there is no such conversion.
@@ -106,6 +107,8 @@ def convert(array: pa.Array, target: pa.DataType) -> pa.Array:
     """
     if types.is_decimal(target) and (types.is_decimal(array.type) or types.is_integer(array.type)):
         return _to_decimal(array, target)
+    if types.is_decimal(array.type) and (types.is_float32(target) or types.is_float64(target)):
+        return array.cast(pa.string()).cast(target)
     return array.cast(target)
 
 

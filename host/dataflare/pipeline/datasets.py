@@ -19,7 +19,7 @@ from dataflare.pipeline.divided_source import DividedSource, is_divided
 from dataflare.pipeline.guarantees import Promise, of_destination
 from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import OutputReport
-from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.retries import OutOfTime, Retries
 from dataflare.pipeline.row_errors import RejectedRows
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.pipeline.stop_limits import SourceLimit
@@ -108,7 +108,16 @@ class DatasetReader:
         points = self._checkpoints
         schema = self._open(selection)
         none, complete = True, True
-        while not isinstance(progress := self._read(), Ended):
+        may_stop = points is None or points.rows_to_known is None
+        while True:
+            try:
+                progress = self._read(in_time=may_stop)
+            except OutOfTime:
+                complete = False
+                self._limits.stop()
+                break
+            if isinstance(progress, Ended):
+                break
             if isinstance(progress, NewSchema):
                 if progress.schema.equals(schema) or self._columns_may_change:
                     schema = progress.schema
@@ -129,7 +138,8 @@ class DatasetReader:
             # Within a transaction there is no state to continue from; a source that never has one stops anywhere. If a
             # destination already has the rows up to a barrier of an earlier run, the run has to go on to it.
             may_stop = progress.state is not None or self._state is None
-            if self._limits.is_reached and may_stop and (points is None or points.rows_to_known is None):
+            may_stop = may_stop and (points is None or points.rows_to_known is None)
+            if self._limits.is_reached and may_stop:
                 complete = False
                 self._limits.stop()
                 break
@@ -195,7 +205,7 @@ class DatasetReader:
             return self._options.model_copy(update={"dataset": name.name, "namespace": name.namespace}).selection()
         return selection
 
-    def _read(self) -> ReadProgress:
+    def _read(self, *, in_time: bool) -> ReadProgress:
         most = MAX_ROWS
         if self._checkpoints is not None:
             most = min(most, self._checkpoints.wait_for_room())
@@ -208,7 +218,9 @@ class DatasetReader:
                 except PluginError as error:
                     # All rows are safe: the source only keeps rows longer than necessary.
                     _log.warning("plugin %r: rows could not be acknowledged: %s", self._plugin.name, error)
-        return self._retries.call(self._plugin.read, most)
+        if not in_time:
+            return self._retries.call(self._plugin.read, most)
+        return self._retries.call(self._plugin.read, most, seconds_left=lambda: self._limits.seconds_left)
 
 
 class DatasetWriter:

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from dataflare.data.casts import convert
+from dataflare.data.decimal_texts import read_decimals
 from dataflare.data.guard.types import DECIMAL_DIGITS
 from dataflare.pipeline.databases.connection import Connection, quoted
 from dataflare.pipeline.databases.layout import Column, Layout
@@ -209,7 +211,9 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
     if types.is_time(wanted) and types.is_string(array.type):
         # Arrow reads no times of day, only those of a day.
         array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp("us"))
-    return array.cast(wanted)
+    if types.is_decimal(wanted) and types.is_string(array.type):
+        return read_decimals(array, wanted)
+    return convert(array, wanted)
 
 
 def no_cursor(name: str, declared: str, hint: str) -> DataError:

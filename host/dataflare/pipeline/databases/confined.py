@@ -94,15 +94,13 @@ class ConfinedError(Exception):
     Args:
         text: What happened.
         sqlstate: The code of SQL for it; empty for none.
+        late: Whether there was no whole answer in time.
     """
 
-    def __init__(self, text: str, sqlstate: str = "") -> None:
+    def __init__(self, text: str, sqlstate: str = "", *, late: bool = False) -> None:
         super().__init__(text)
         self.sqlstate = sqlstate
-
-
-class _Late(ConfinedError):
-    """There was no whole answer in time."""
+        self.late = late
 
 
 class ConfinedDatabase:
@@ -136,7 +134,7 @@ class ConfinedDatabase:
             said = self._ask({"kind": grant.kind, "uri": grant.uri(password), **more}, deadline=until)
         except ConfinedError as error:
             self._process.end()  # the error may live for long, and with it this object
-            if isinstance(error, _Late) and limit_s < math.inf:
+            if error.late and limit_s < math.inf:
                 raise ConfinedError(f"the server did not let it in within {limit_s:g} s") from None
             raise
         self.in_force = _names(said)
@@ -267,7 +265,7 @@ class ConfinedDatabase:
         except BrokenWire as error:
             raise ConfinedError(_STRANGE) from error
         except OutOfTime as error:
-            raise _Late(_LATE) from error
+            raise ConfinedError(_LATE, late=True) from error
         except (Gone, OSError) as error:
             raise ConfinedError(_ENDED) from error
         self._wire = wire

@@ -291,13 +291,13 @@ _KEEP, _WRITE, _PUT = SqlDestination._keep, SqlDestination.write, SqlDestination
 _FORGOTTEN: Final[list[Connection | None]] = []
 _NOTICED = ("interrupts_while_databases_are_used",)
 _DESTINATION = "dataflare.pipeline.databases.destination:SqlDestination"
-_CHECKPOINTS = "dataflare.pipeline.checkpoints:Checkpoints"
+_CHECKPOINTS = "dataflare.pipeline.checkpoints"
 MUTATIONS = [
     Mutation(f"{_DESTINATION}._keep", _rows_first, _NOTICED),
     Mutation(f"{_DESTINATION}.write", _each_write, _NOTICED),
     Mutation(f"{_DESTINATION}._put", _token_first, _NOTICED),
     Mutation("dataflare.pipeline.datasets:DatasetWriter.checkpoint", _state_first, _NOTICED),
     Mutation(f"{_DESTINATION}.abort", _forget, _NOTICED),
-    Mutation(f"{_CHECKPOINTS}._position", answers(Position()), _NOTICED),
-    Mutation(f"{_CHECKPOINTS}.prepare", answers(None), _NOTICED),
+    Mutation(f"{_CHECKPOINTS}:position_of", answers(Position()), _NOTICED),
+    Mutation(f"{_CHECKPOINTS}:Checkpoints.prepare", answers(None), _NOTICED),
 ]

@@ -15,6 +15,7 @@ from arena import Arena, Mutation, attack
 from attacks_arrow import survives
 from attacks_parquet import MOST_GROWN_BYTES, memory_bytes
 from dataflare.pipeline.reading import excel_reader, excel_sheet
+from dataflare.pipeline.reading.confined import Found
 from dataflare.pipeline.run_errors import DataError
 from reading_kit import read, source_of
 
@@ -163,7 +164,9 @@ def _numbered_anew(sheet: Any) -> Iterator[tuple[int, dict[int, Any]]]:
 def _in_this_process(_: str, file: IO[bytes], request: Mapping[str, Any], **__: Any) -> Iterator[Any]:
     """Read without a limit of memory or time."""
     with mock.patch.object(excel_sheet, "limit_time"):
-        yield from excel_sheet.read_sheet(file, request)
+        parts = excel_sheet.read_sheet(file, request)
+        yield Found(next(parts), ())
+        yield from parts
 
 
 _ROWS_OF: Final = excel_sheet._rows_of

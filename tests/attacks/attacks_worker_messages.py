@@ -20,10 +20,10 @@ from arena import Arena, Mutation, answers, attack
 from attacks_jail import HERE, NOWHERE, refused
 from attacks_limits import monster
 from attacks_processes import FIGURES, NOTHING, SECRETS, Impostor, asking, imposed, instance_of, isolated
+from dataflare import run, waiting_pipes
 from dataflare.engine.abi.types import ListT, PrimT
 from dataflare.errors import ConfigError, GuestPanic, HostBytesExceeded, ProtocolFault, UsageError
 from dataflare.limits import Limits
-from dataflare.pipeline.reading import inputs
 from dataflare.runtime.isolation import privileges, seccomp, spawn
 from dataflare.runtime.isolation import typed_values as values
 from dataflare.runtime.isolation.instance import IsolatedInstance
@@ -311,9 +311,11 @@ def pipe_that_nobody_writes_to(arena: Arena) -> None:
     os.mkfifo(path)
 
     def attempt() -> str:
-        signal.alarm(2)
-        inputs._PIPE_S = 0.2  # type: ignore[misc]
-        inputs.open_plain(path)
+        signal.alarm(10)
+        waiting_pipes._PIPE_S = 0.2  # type: ignore[misc]
+        read = {"connector": "csv", "read": str(path)}
+        write = {"connector": "csv", "input": "read", "write": str(arena.folder / "out.csv")}
+        run({"name": "waits", "nodes": {"read": read, "write": write}})
         return "opened"
 
     assert "nothing was written" in str(_in_a_child(attempt))
@@ -398,7 +400,7 @@ MUTATIONS = [
         property(lambda instance: instance._alive),
         ("worker_that_a_fork_shares",),
     ),
-    Mutation("dataflare.pipeline.reading.inputs:open_plain", open, ("pipe_that_nobody_writes_to",)),
+    Mutation("dataflare.security.connectors:open_plain", open, ("pipe_that_nobody_writes_to",)),
     Mutation(f"{ISOLATION}.spawn:Process.__del__", answers(None), ("worker_that_an_interrupt_forgets",)),
     Mutation("dataflare.locks:_locks", _Forgetful(), ("fork_while_every_lock_is_held",)),
     Mutation(

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -165,6 +167,43 @@ def test_a_plugin_that_loops_is_ended_by_one_signal(tmp_path, monkeypatch, numbe
     assert err.decode() == ("interrupted\n" if number == signal.SIGINT else f"ended by {number.name}\n")
     assert took_s < 5, took_s
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "p.wasm", "p.yaml"]
+
+
+_SMALL = "sample: 1KiB"
+
+
+@pytest.mark.parametrize(
+    ("connector", "options", "begin", "row", "rows"),
+    [
+        ("csv", "sample: 16MiB", "a,b\n", "1,x\n", 300_000),
+        ("csv", f"{_SMALL}, max_record: 64KiB", "a,b\n", "1,x\n", 300_000),
+        ("jsonl", _SMALL, "", '{"a": 1, "b": "x"}\n', 10_000),
+    ],
+)
+def test_a_signal_ends_a_run_that_waits_for_a_pipe(tmp_path, connector, options, begin, row, rows):
+    os.mkfifo(tmp_path / "in")
+    (tmp_path / "out.csv").write_text("before")
+    (tmp_path / "p.yaml").write_text(
+        f"name: p\nnodes:\n  r: {{ connector: {connector}, read: in, options: {{ {options} }} }}\n"
+        "  w: { connector: csv, input: r, write: out.csv }\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with (
+        subprocess.Popen(COMMAND, cwd=tmp_path, env=ENVIRONMENT, **pipes) as process,
+        (tmp_path / "in").open("w") as pipe,
+    ):
+        pipe.write(begin + row * rows)
+        pipe.flush()
+        wait_for(lambda: waiting_bytes(pipe.fileno()) == 0)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, b"ended by SIGTERM\n")
+    assert sorted(os.listdir(tmp_path)) == ["in", "out.csv", "p.yaml"]
+    assert (tmp_path / "out.csv").read_text() == "before"
+
+
+def waiting_bytes(pipe: int) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 _LONG = ("--limit", "call_timeout=100s")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflare.pipeline.reading import inputs
+from dataflare import waiting_pipes
 
 
 @pytest.fixture
@@ -27,21 +27,21 @@ def test_pipe_is_read_to_its_end(pipe):
 
     thread = threading.Thread(target=write)
     thread.start()
-    with inputs.open_plain(pipe) as file:
+    with waiting_pipes.open_plain(pipe) as file:
         assert file.read() == b"a\n1\n" * 50_000
     thread.join()
 
 
 def test_pipe_that_nobody_writes_to_is_an_error(pipe, monkeypatch):
-    monkeypatch.setattr(inputs, "_PIPE_S", 0.1)
+    monkeypatch.setattr(waiting_pipes, "_PIPE_S", 0.1)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="nothing was written to this pipe"):
-        inputs.open_plain(pipe)
+        waiting_pipes.open_plain(pipe)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_folder_is_an_error(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(IsADirectoryError):
-        inputs.open_plain(tmp_path)
+        waiting_pipes.open_plain(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -335,6 +335,10 @@ def test_stored_types_that_differ_between_files_are_an_error(tmp_path):
     parquet.write_table(pa.table({"a": ["x"]}), tmp_path / "2")
     with pytest.raises(DataError, match="column 'a' is string, and int64 in the first file"):
         read("parquet", [tmp_path / "1", tmp_path / "2"])
+    schema = pa.schema([pa.field("a", pa.int64(), nullable=False)])
+    parquet.write_table(pa.table([[2]], schema), tmp_path / "2")
+    with pytest.raises(DataError, match="column 'a' is int64 not null, and int64 in the first file"):
+        read("parquet", [tmp_path / "1", tmp_path / "2"])
 
 
 def shorten(path: Path) -> None:

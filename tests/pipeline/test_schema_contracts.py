@@ -265,6 +265,20 @@ def test_files_of_other_columns_are_read_as_one(three):
     }
 
 
+def test_values_that_no_evolved_type_holds_end_the_run(tmp_path):
+    (tmp_path / "in").mkdir()
+    parquet.write_table(pa.table({"a": [1.0, 1.5]}), tmp_path / "in/a.parquet")
+    parquet.write_table(pa.table({"a": [2**53 + 1]}), tmp_path / "in/b.parquet")
+    made = files(tmp_path, "evolve", read="in/*.parquet")
+    with pytest.raises(NodeFailed, match=r"column 'a': the value is not int64, .*: 1\.5 \(double\)") as caught:
+        run(made)
+    assert "discard-row" in str(caught.value)
+    assert not (tmp_path / "out.csv").exists()
+    parquet.write_table(pa.table({"a": [1.0, None]}), tmp_path / "in/a.parquet")
+    run(made)
+    assert (tmp_path / "out.csv").read_text() == '"a"\n1\n\n9007199254740993\n'
+
+
 def test_rows_that_do_not_fit_go_to_dead_letters_and_are_replayed(three):
     made = files(three, "discard-row", more="dead.jsonl")
     report = run(made)

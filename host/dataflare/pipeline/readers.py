@@ -20,9 +20,10 @@ from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.reading.compression import COMPRESSED_ENDINGS
 from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.folder_columns import find_folder_columns
-from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
+from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.schema_contracts import SchemaContract
+from dataflare.waiting_pipes import open_plain
 
 __all__ = ["FileSource", "describe", "guess_connector", "look_at", "open_source"]
 
@@ -94,6 +95,11 @@ class FileSource:
             vetted = vetted_columns(batch)
             for start in range(0, batch.num_rows, rows):
                 yield remember(batch.slice(start, rows), vetted)
+
+    def stop(self) -> None:
+        """End the wait for a pipe that another thread is in."""
+        if (source := self._input) is not None:
+            source.stop()
 
     def close(self) -> None:
         """Close the files; idempotent."""

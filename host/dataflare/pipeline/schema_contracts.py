@@ -32,6 +32,7 @@ _RESULTS: Final = {
     "discard-column": "column discarded",
     "discard-row": "rows discarded",
 }
+_NO_COMMON_TYPE: Final = "`schema: {changed_types: discard-row}` leaves such rows out, `discard-column` their values"
 _ACCEPT: Final = "to accept it, run once with `schema: evolve`, or forget the known columns with --full-refresh"
 
 
@@ -159,10 +160,13 @@ class SchemaContract:
                 continue
             array = rows.column(column.place)
             if column.converts:
-                array, unfit = _converted(array, column.field.type)
+                came, (array, unfit) = array.type, _converted(array, column.field.type)
+                what = f"column {column.field.name!r}: the value is not {column.field.type}"
                 if unfit is not None and self._discards_rows("changed_types"):
-                    what = f"column {column.field.name!r}: the value is not {column.field.type}"
                     refused.add(unfit, what)
+                elif unfit is not None and self._evolves("changed_types") and pc.any(unfit).as_py():
+                    value = cut_name(str(rows.column(column.place).filter(unfit)[0]))
+                    raise DataError(f"{what}, which its type became: {value} ({came})", hint=_NO_COMMON_TYPE)
             arrays.append(array)
         made = pa.RecordBatch.from_arrays(arrays, schema=plan.schema)
         return made if refused.mask is None else self._without(rows, made, refused, before)
@@ -178,6 +182,9 @@ class SchemaContract:
     def _lack_of(self, schema: pa.Schema) -> str | None:
         """The known column that admitted columns lacked; empty if none, `None` where they were not admitted."""
         return next((lacks for each, lacks in reversed(self._accepted) if each.equals(schema)), None)
+
+    def _evolves(self, key: str) -> bool:
+        return self.settings is not None and getattr(self.settings, key) == "evolve"
 
     def _discards_rows(self, key: str) -> bool:
         return self.settings is not None and getattr(self.settings, key) == "discard-row"

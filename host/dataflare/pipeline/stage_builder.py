@@ -130,6 +130,7 @@ class _StageBuilder:
             close=close,
             letters=letters,
             contract=contract,
+            halt=source.stop,
             roles=ColumnRoles.of(node.roles),
         )
 

@@ -17,6 +17,7 @@ from dataflare.grants import DirectoryGrant
 from dataflare.locks import Lock
 from dataflare.real_paths import real_path
 from dataflare.security.protected import ProtectedFiles
+from dataflare.waiting_pipes import open_plain
 
 __all__ = ["CONNECTOR_PREFIX", "ConnectorFiles", "Record"]
 
@@ -79,7 +80,7 @@ class ConnectorFiles:
             OSError: The file cannot be opened.
         """
         if self._granted is None:
-            file = path.open("rb")
+            file = open_plain(path)
             self._record(connector, "open", f"file:read:{path}", "allow", "")
             return file
         name, parts = self._find(path, "read", connector)

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, TypeAlias
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from dataflare.data.type_inference import (
 )
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
+from dataflare.interruptible import interruptible
 from dataflare.pipeline.reading.common_options import (
     BatchRows,
     Columns,
@@ -273,29 +275,32 @@ class _CsvFile:
         ahead = RowBytes(begin, rows)
         column_types = dict.fromkeys(self._names, pa.string())
         column_types |= {name: pa.binary() for name, kind in self._types.items() if _is_binary(kind)}
+        open_rows = partial(
+            arrow_csv.open_csv,
+            pa.PythonFile(ahead, "r"),
+            # With threads of its own Arrow does not know which record it complains of.
+            read_options=arrow_csv.ReadOptions(
+                column_names=self._names, block_size=self._block_bytes, use_threads=False
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=self._form.delimiter,
+                quote_char=self._form.quote or False,
+                escape_char=self._form.escape or False,
+                newlines_in_values=True,
+                # In a file of one column, an empty line is a row with nothing in it.
+                ignore_empty_lines=len(self._names) > 1,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=column_types,
+                null_values=self._options.nulls,
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=self._options.quoted_nulls,
+            ),
+        )
         try:
-            reader = arrow_csv.open_csv(
-                pa.PythonFile(ahead, "r"),
-                # With threads of its own Arrow does not know which record it complains of.
-                read_options=arrow_csv.ReadOptions(
-                    column_names=self._names, block_size=self._block_bytes, use_threads=False
-                ),
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=self._form.delimiter,
-                    quote_char=self._form.quote or False,
-                    escape_char=self._form.escape or False,
-                    newlines_in_values=True,
-                    # In a file of one column, an empty line is a row with nothing in it.
-                    ignore_empty_lines=len(self._names) > 1,
-                ),
-                convert_options=arrow_csv.ConvertOptions(
-                    column_types=column_types,
-                    null_values=self._options.nulls,
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=self._options.quoted_nulls,
-                ),
-            )
-            for texts in reader:
+            # Arrow waits for a pipe without a look at signals.
+            reader = interruptible(open_rows)
+            while (texts := interruptible(partial(next, reader, None))) is not None:
                 if data.quotes.misplaced:
                     break
                 yield texts

@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import glob
 import os
-import select
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from dataflare.pipeline.run_errors import DataError
+from dataflare.waiting_pipes import Pipe, open_plain
 
-__all__ = ["InputFile", "Opener", "find_files", "open_plain", "split_pattern"]
+__all__ = ["InputFile", "Opener", "find_files", "split_pattern"]
 
 Opener: TypeAlias = Callable[[Path], IO[bytes]]
 """Opens a file for reading. A host with a policy gives its own, which looks at every path first."""
 
 _MOST_NAMES: Final = 1_000_000
-_PIPE_S: Final = 60.0
-"""How long a pipe is waited for that nobody writes to."""
-
-
-def open_plain(path: Path) -> IO[bytes]:
-    """Open a file without asking anyone; of a pipe, wait until something is written to it, for up to 60 seconds.
-
-    Raises:
-        OSError: It cannot be read, or nobody writes to it.
-    """
-    # A plain `open` of a pipe that nobody writes to would wait without end.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            ready = select.poll()
-            ready.register(descriptor, select.POLLIN)
-            if not ready.poll(_PIPE_S * 1000):
-                raise OSError(errno.ETIMEDOUT, f"nothing was written to this pipe within {_PIPE_S:g} s")
-        os.set_blocking(descriptor, True)
-        return open(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
 
 
 def find_files(
@@ -192,6 +168,12 @@ class InputFile:
             hint="read it when nobody writes to it, or read a copy",
         )
 
+    def stop(self) -> None:
+        """End a read in which another thread waits for a pipe; idempotent."""
+        if isinstance(pipe := getattr(self.file, "raw", None), Pipe):
+            pipe.stopped = True
+
     def close(self) -> None:
         """Close the file; idempotent."""
+        self.stop()
         self.file.close()

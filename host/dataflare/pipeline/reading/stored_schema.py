@@ -20,13 +20,17 @@ def check_same(path: Path, schema: pa.Schema, found: FileSchema | None) -> None:
     """
     if found is None or schema.equals(found.schema):
         return
-    expected = {field.name: field.type for field in found.schema}
-    actual = {field.name: field.type for field in schema}
+    expected = {field.name: _told(field) for field in found.schema}
+    actual = {field.name: _told(field) for field in schema}
     for name in [*expected, *actual]:
         if expected.get(name) != actual.get(name):
-            here, first = (str(types.get(name, "not there")) for types in (actual, expected))
+            here, first = (fields.get(name, "not there") for fields in (actual, expected))
             what = f"column {name!r} is {here}, and {first} in the first file"
             break
     else:
         what = f"its columns are {', '.join(actual)}, and {', '.join(expected)} in the first file"
     raise DataError(what, file=str(path), hint="files of one node need the same columns, in the same order")
+
+
+def _told(field: pa.Field) -> str:
+    return f"{field.type}{'' if field.nullable else ' not null'}"

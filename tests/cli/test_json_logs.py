@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from cli_terminal import HOSTILE, Terminal, assert_harmless
-from dataflare.cli import screen
+from dataflare.cli import report_files, screen
 from dataflare.cli.json_logs import JsonLogHandler
+from dataflare.pipeline.run_errors import DataError
 from dataflare.run_ids import RunIds, current_ids
 
 NODES = """\
@@ -119,3 +120,19 @@ def test_numbers_of_a_run_that_failed_say_so(dataflare: Any, pipeline: Any, fold
     text = (folder / "run.prom").read_text()
     assert 'dataflare_run_completed{pipeline="orders"} 0.0\n' in text
     assert 'dataflare_node_errors{plugin="tidy",kind="transformer",pipeline="orders"} 1.0\n' in text
+
+
+def test_numbers_that_cannot_be_written_are_an_error_in_the_one_report(
+    dataflare: Any, pipeline: Any, folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise DataError("no space left on device", file="run.prom")
+
+    monkeypatch.setattr(report_files, "_fill", full)
+    result = dataflare("run", pipeline(NODES), "--metrics-file", "run.prom", "--json")
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["status"], report["rows_out"]) == (1, "completed", 3)
+    assert "no space left" in report["error"]["message"] and "no space left" in result.stderr
+    assert (folder / "out/orders.jsonl").exists() and not (folder / "run.prom").exists()
+    result = dataflare("run", pipeline(NODES), "--metrics-file", "run.prom")
+    assert result.exit_code == 1 and "3 rows in, 3 rows out" in result.stdout and "no space left" in result.stderr

@@ -160,6 +160,7 @@ def test_commands_show_the_history(tmp_path, monkeypatch):
     [
         "report = '{\"nodes\": [{}]}'",
         'report = \'{"rows_in": "x"}\'',
+        'report = replace(report, \'"rows_in": 20\', \'"rows_in": 1' + "0" * 400 + "')",
         "report = '{\"nodes\": 5}'",
         "report = '" + "[" * 100_000 + "'",
         "report = 'no JSON'",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from dataflare.pipeline import state_file
 from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.state_file import StateFile
@@ -52,3 +54,10 @@ def test_what_says_where_sources_continue_is_checked_however_long_the_rest_takes
             StateFile(path, pipeline="test")
     else:
         StateFile(path, pipeline="test").close()
+
+
+def test_run_that_begins_while_the_state_is_looked_at_waits_for_that(tmp_path, monkeypatch):
+    looking = StateFile(tmp_path / "state", pipeline="test")
+    monkeypatch.setattr(time, "sleep", lambda _: looking.close())
+    monkeypatch.setattr(state_file, "_LOCKED_S", 1e9)
+    StateFile(tmp_path / "state", pipeline="test").close()

@@ -218,12 +218,21 @@ def execute(
                 show_report(stdout(), error.report, verbose=verbose)
         _write_beside(reports, error.report.to_json())
         raise
+    document = report.to_json()
+    unwritten: DataflareError | None = None
+    try:
+        reports.write(document)
+    except DataflareError as error:
+        unwritten = error
+        document |= {"error": error_json(error)}
     with by_the_way():
         if as_json:
-            write_json(report.to_json())
+            write_json(document)
         elif not quiet:
             show_report(stdout(), report, verbose=verbose)
-    reports.write(report.to_json())
+    if unwritten is not None:
+        show_error(unwritten)
+        raise typer.Exit(exit_code(unwritten))
 
 
 def _write_beside(reports: ReportFiles, document: Mapping[str, Any]) -> None:

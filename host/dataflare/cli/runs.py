@@ -110,7 +110,7 @@ def _document(run: RecordedRun) -> dict[str, Any]:
 def _say(run: RecordedRun) -> None:
     shown = _document(run)
     what = f"{count(int(shown['rows_in']))} rows in, {count(int(shown['rows_out']))} rows out"
-    took = "" if run.ended_at is None else f", {duration(run.ended_at - run.begun_at)}"
+    took = "" if run.ended_at is None else f", {duration(max(0.0, run.ended_at - run.begun_at))}"
     stdout().say(f"{run.id}: {shown['begun']}: {shown['status']}, {what}{took}")
 
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from dataflare.capabilities.sql_state import SqlConnection
 from dataflare.pipeline.pipeline_state import PipelineState
@@ -25,19 +25,22 @@ _MOST_RUNS: Final = 1000
 _FAR_S: Final = 2.0**37
 
 
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=2**63)]
+
+
 class _RecordedNode(BaseModel):
     name: str
-    rows_in: int
-    rows_out: int
-    failed: int
+    rows_in: _Count
+    rows_out: _Count
+    failed: _Count
     guarantee: str | None = None
 
 
 class _RecordedReport(BaseModel):
     """What is shown of a report."""
 
-    rows_in: int
-    rows_out: int
+    rows_in: _Count
+    rows_out: _Count
     seconds: float
     stopped: str | None = None
     error: str | None = None

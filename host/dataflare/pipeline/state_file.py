@@ -13,6 +13,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,9 @@ _log = logging.getLogger("dataflare.pipeline")
 
 _DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY_S: Final = 10.0
+_LOCKED_S: Final = 1.0
+"""How long to wait for the lock: commands that only look at the state have it for a moment."""
+_AGAIN_S: Final = 0.02
 _TYPES: Final = {"blob": "BLOB", "integer": "INTEGER", "real": "REAL", "serial": "INTEGER PRIMARY KEY AUTOINCREMENT"}
 _CHECKED_S: Final = 1.0
 """How long pages are looked at when the file is opened; 32 MiB take 50 ms."""
@@ -99,17 +103,20 @@ class StateFile(PipelineState):
             f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
         )
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise StateError(
-                f"{self.path}: another run of this pipeline is under way",
-                hint="wait for it, or end it; two pipelines need two state files",
-            ) from None
+            until_s = time.monotonic() + _LOCKED_S
+            while True:
+                with suppress(BlockingIOError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return descriptor
+                if time.monotonic() > until_s:
+                    raise StateError(
+                        f"{self.path}: another run of this pipeline is under way",
+                        hint="wait for it, or end it; two pipelines need two state files",
+                    )
+                time.sleep(_AGAIN_S)
         except BaseException:
             os.close(descriptor)
             raise
-        return descriptor
 
     def _check_pages(self) -> None:
         """Refuse a file with damaged pages, also if this run would not read them; without sums, not changed values.

@@ -137,7 +137,8 @@ def _key(guest: Guest, driver: Driver) -> str:
     said = guest.own_world if guest.file is None else guest.file.model_dump_json()
     if guest.file is None:
         files |= {*(guest.folder / "wit").rglob("*.wit")}
-    how = ["debug"] if guest.debug else []
+    # Debug information has the folder's path, which traps show.
+    how = ["debug", str(guest.folder)] if guest.debug else []
     return digest_files(guest.roots(), files, guest.name, said, driver.identity(), *how)
 
 

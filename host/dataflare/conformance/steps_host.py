@@ -84,7 +84,7 @@ def _expect(arguments: dict[str, Any], found: Any, given: Any) -> None:
     """Demand what the step says under `gives`; without it, an `ok`."""
     due = arguments.get("gives", {"ok": {}})
     if message := _mismatch(found, due, ""):
-        error = found.get("error")
+        error = found.get("error") if isinstance(found, dict) else None
         said = error.get("message") if isinstance(error, dict) else None
         if isinstance(said, str) and said:
             message += f"; the host says: {shown(said)}"

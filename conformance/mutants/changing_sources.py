@@ -1,17 +1,17 @@
 """Sources whose columns change within a read, with one fault each.
 
-They stand where the host's `Source` does, so that they may give any sequence of answers.
+They stand where the host's `Source` does: see `SourceStandIn`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
 import pyarrow as pa
 
 from dataflare import Chunk, Dataset, Ended, NewSchema, PluginError, Selection, Variant
+from source_stand_in import SourceStandIn
 
 KIND = "source"
 _OLD = pa.schema([pa.field("id", pa.int64(), metadata={"dataflare.key": "0"}), ("name", pa.string())])
@@ -21,28 +21,11 @@ _CHANGE = 6
 _ROWS = 11
 
 
-class Good(contextlib.nullcontext["Good"]):
+class Good(SourceStandIn):
     """Eleven rows; after six of them there is a column more."""
-
-    caught_by = ""
-
-    def start(self) -> Good:
-        return self
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def stop(self) -> None:
-        """Nothing is held."""
-
-    def acknowledge(self, state: bytes) -> None:
-        """Nothing is held."""
 
     def discover(self) -> list[Dataset]:
         return [Dataset(Selection("rows").dataset, "", _NEW, ("id",), (), frozenset({"full"}))]
-
-    def estimate(self, selection: Selection) -> None:
-        """It is not known."""
 
     def open(
         self,
@@ -52,10 +35,7 @@ class Good(contextlib.nullcontext["Good"]):
         part: bytes | None = None,
         any_selection: bool = False,
     ) -> list[pa.Schema]:
-        (known,) = self.discover()
-        columns = set(selection.columns) <= set(known.schema.names)
-        if selection.dataset != known.name or selection.mode not in known.modes or not columns:
-            raise PluginError("no selection", error=Variant("invalid-config", f"there is no {selection}"))
+        self.require_known([selection])
         if part is not None:
             raise PluginError("no part", error=Variant("unsupported", "no parts"))
         self.columns = [*selection.columns, "id"] if selection.columns else []

@@ -1,11 +1,10 @@
 """Sources of several datasets that are read together, with one fault each.
 
-They stand where the host's `Source` does, so that they may give any sequence of answers.
+They stand where the host's `Source` does: see `SourceStandIn`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -13,35 +12,19 @@ from typing import Any
 import pyarrow as pa
 
 from dataflare import Chunk, Dataset, DatasetName, Division, Ended, PluginError, Selection, Variant
+from source_stand_in import SourceStandIn
 
 KIND = "source"
 _SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string())])
 _ROWS = 5
 
 
-class Good(contextlib.nullcontext["Good"]):
+class Good(SourceStandIn):
     """Two datasets of five rows each, one after the other; a state has the datasets and the columns that it is of."""
-
-    caught_by = ""
-
-    def start(self) -> Good:
-        return self
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def stop(self) -> None:
-        """Nothing is held."""
-
-    def acknowledge(self, state: bytes) -> None:
-        """Nothing is held."""
 
     def discover(self) -> list[Dataset]:
         modes = frozenset({"full", "splittable"})
         return [Dataset(DatasetName(name), "", _SCHEMA, (), (), modes) for name in ("one", "two")]
-
-    def estimate(self, selection: Selection, *, part: bytes | None = None, state: bytes | None = None) -> None:
-        """It is not known."""
 
     def split(self, selections: Any, *, at_most: int, state: bytes | None = None) -> Division:
         begin, end, _ = self.bounds(selections, state, None)
@@ -82,14 +65,6 @@ class Good(contextlib.nullcontext["Good"]):
             if of != bounds:
                 raise PluginError("no state", error=Variant("invalid-state", "of another part"))
         return begin, end, bounds
-
-    def require_known(self, selections: Sequence[Selection]) -> None:
-        """Refuse a dataset, a mode or a column that there is not."""
-        known = {each.name: each for each in self.discover()}
-        for each in selections:
-            found = known.get(each.dataset)
-            if found is None or each.mode not in found.modes or not set(each.columns) <= set(found.schema.names):
-                raise PluginError("no selection", error=Variant("invalid-config", f"there is no {each}"))
 
     def open(
         self,

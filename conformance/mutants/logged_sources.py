@@ -1,27 +1,26 @@
 """Sources of a log of changes, with one fault each.
 
-They stand where the host's `Source` does, so that they may give any sequence of answers.
+They stand where the host's `Source` does: see `SourceStandIn`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
 import pyarrow as pa
 
 from dataflare import Chunk, Dataset, Division, Idle, PluginError, Selection, Variant
+from source_stand_in import SourceStandIn
 
 KIND = "source"
 _SCHEMA = pa.schema([pa.field("id", pa.int64(), metadata={"dataflare.key": "0"}), ("name", pa.string())])
 _INSERT, _UPDATE, _DELETE = range(3)
 
 
-class Good(contextlib.nullcontext["Good"]):
+class Good(SourceStandIn):
     """Six changes; of the fourth, a row gets another key."""
 
-    caught_by = ""
     operation = pa.field("operation", pa.int8(), metadata={"dataflare.role": "operation"})
     log: tuple[tuple[int | None, int | None, str | None], ...] = (
         (None, 1, "a"),
@@ -32,24 +31,9 @@ class Good(contextlib.nullcontext["Good"]):
         (_DELETE, 1, None),
     )
 
-    def start(self) -> Good:
-        return self
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def stop(self) -> None:
-        """Nothing is held."""
-
-    def acknowledge(self, state: bytes) -> None:
-        """Nothing is held."""
-
     def discover(self) -> list[Dataset]:
         modes = frozenset({"changes", "unbounded", "splittable"})
         return [Dataset(Selection("rows").dataset, "", _SCHEMA, ("id",), (), modes)]
-
-    def estimate(self, selection: Selection, *, state: bytes | None = None) -> None:
-        """It is not known."""
 
     def split(self, selection: Selection, *, at_most: int, state: bytes | None = None) -> Division:
         begin, _ = self.bounds(selection, state, None)
@@ -69,10 +53,7 @@ class Good(contextlib.nullcontext["Good"]):
         part: bytes | None = None,
         any_selection: bool = False,
     ) -> list[pa.Schema]:
-        (known,) = self.discover()
-        columns = set(selection.columns) <= set(known.schema.names)
-        if selection.dataset != known.name or selection.mode not in known.modes or not columns:
-            raise PluginError("no selection", error=Variant("invalid-config", f"there is no {selection}"))
+        self.require_known([selection])
         self.selection, self.part = selection, part
         self.at, self.end = self.bounds(selection, state, part)
         wanted = {*selection.columns, "id"} if selection.columns else set(_SCHEMA.names)

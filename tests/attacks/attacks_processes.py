@@ -340,6 +340,7 @@ def interrupt_while_the_worker_is_silent(arena: Arena) -> None:
     """Keep the operator's Ctrl-C from having any effect."""
     plugin, instance = isolated(arena)
     os.kill(instance.pid, signal.SIGSTOP)
+    arena.at_close(lambda: instance.alive and os.kill(instance.pid, signal.SIGKILL))  # closing would wait for it
 
     def interrupt() -> None:
         time.sleep(0.2)

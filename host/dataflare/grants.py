@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from dataflare.errors import ConfigError
 from dataflare.interfaces import SWITCHES
+from dataflare.limits import refuse_text
 from dataflare.request_headers import SAFE_HEADERS, is_reserved_header
 
 __all__ = [
@@ -197,10 +198,12 @@ class HttpGrant:
             ("burst", 1, _MAX_U32),
         ):
             value = getattr(self, name)
+            refuse_text(value, f"{where}.{name}")
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ConfigError(f"{value!r} is not a whole number of {low} to {high}", where=f"{where}.{name}")
         for name, most in (("timeout_s", 3600), ("requests_per_s", 100_000)):
             value = getattr(self, name)
+            refuse_text(value, f"{where}.{name}")
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
                 raise ConfigError(f"{value!r} is not in (0, {most}]", where=f"{where}.{name}")
 

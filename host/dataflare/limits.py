@@ -9,13 +9,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 from dataflare.errors import ConfigError
 
-__all__ = ["LIMITS", "LimitRow", "LimitValue", "Limits", "is_above", "lower"]
+__all__ = ["LIMITS", "LimitRow", "LimitValue", "Limits", "is_above", "lower", "refuse_text"]
 
 LimitValue: TypeAlias = int | float | None
 """A ceiling: a count, bytes or seconds; `None` means no limit."""
 
 _MOST: Final = 2**63 - 1
 _MOST_SECONDS: Final = 3600
+_EXAMPLES: Final = {"duration": "5s", "size": "64MiB", "count": "1000"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +153,21 @@ def lower(first: LimitValue, second: LimitValue) -> LimitValue:
     return second if is_above(first, second) else first
 
 
+def refuse_text(value: Any, where: str, *, hint: str = "give a number") -> None:
+    """Refuse a text in the place of a number, also one that looks like it.
+
+    Raises:
+        ConfigError: It is a text.
+    """
+    if isinstance(value, str):
+        raise ConfigError(f"{value[:60]!r} is a text, not a number", where=where, hint=hint)
+
+
 def _check(row: LimitRow, value: Any) -> None:
     where = f"limits.{row.field}"
     if value is None and row.removable:
         return
+    refuse_text(value, where, hint=f"`parse_limits` reads texts, such as {f'{row.name}={_EXAMPLES[row.quantity]}'!r}")
     if row.quantity == "duration":
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST_SECONDS:
             raise ConfigError(f"{value!r} is not in (0, {_MOST_SECONDS}]", where=where)

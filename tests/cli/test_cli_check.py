@@ -247,6 +247,25 @@ def test_a_driver_that_is_not_installed_is_told(dataflare, folder, monkeypatch):
     assert "pip install 'dataflare[sql]'" in result.stderr
 
 
+def test_all_wrong_roles_are_told_with_their_lines_and_what_comes_after_them(dataflare, folder):
+    (folder / "p.yaml").write_text(
+        "name: p\nnodes:\n  read:\n    connector: csv\n    read: orders.csv\n    roles:\n"
+        "      key: [ordr, order, idd]\n      cursor: amonut\n      operation: op\n"
+        "  write: { connector: csv, input: read, write: out, partition_by: [yaer] }\n"
+    )
+    result = dataflare("run", "--check", "p.yaml")
+    assert result.exit_code == 2
+    told = [line.replace(f"{folder}/", "") for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert told == [
+        "error: p.yaml:7: node 'read': there is no column 'ordr'",
+        "error: p.yaml:7: node 'read': there is no column 'idd'",
+        "error: p.yaml:8: node 'read': there is no column 'amonut'",
+        "error: p.yaml:9: node 'read': there is no column 'op'",
+        "error: p.yaml:10: node 'write' failed: out: there is no column 'yaer' to partition by",
+    ]
+    assert "did you mean 'order'?" in result.stderr and "did you mean 'amount'?" in result.stderr
+
+
 def test_all_that_is_wrong_is_told_at_once(dataflare, folder):
     text = PIPELINE.replace("op: divide", "op: divid").replace("read: orders.csv", "read: absent.csv")
     (folder / "p.yaml").write_text(text)

@@ -289,6 +289,39 @@ def test_a_word_that_is_not_a_limit_is_told_the_form(word: str, says: str) -> No
         parse_limits(["fuel=1", "fuel=2"])
 
 
+@pytest.mark.parametrize("read", [parse_limits, parse_grants])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"memory": "64MiB"}, "give a list of words, not a mapping"),
+        ("clock", "give a list of words, not a text"),
+        (7, "give a list of words, not int"),
+        ([7], "7 is not a text"),
+        ([["clock"]], r"\['clock'\] is not a text"),
+    ],
+)
+def test_what_is_no_list_of_words_is_refused(read: Any, words: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        read(words)
+    assert caught.value.hint in ("write ['memory=64MiB']", "write ['clock']")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Limits(call_timeout_s="5"), "limits.call_timeout_s: '5' is a text, not a number"),  # type: ignore[arg-type]
+        (lambda: Limits(memory_bytes="64MiB"), "limits.memory_bytes: '64MiB' is a text, not a number"),  # type: ignore[arg-type]
+        (lambda: Limits(fuel="none"), "limits.fuel: 'none' is a text, not a number"),  # type: ignore[arg-type]
+        (lambda: HttpGrant(timeout_s="5s"), "grants.http.timeout_s: '5s' is a text, not a number"),  # type: ignore[arg-type]
+        (lambda: HttpGrant(burst="2"), "grants.http.burst: '2' is a text, not a number"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_text_in_the_place_of_a_number_is_told(make: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert str(caught.value).startswith(says) and caught.value.hint
+
+
 def test_a_policys_seed_holds_beside_the_pipelines_grants() -> None:
     from dataflare.security.narrowing import narrowed_grants
 

@@ -59,6 +59,83 @@ def test_what_is_written_by_folders_is_read_again(connector, tmp_path):
     assert table.select(kept).sort_by("n").to_pylist() == ROWS.select(kept).to_pylist()
 
 
+TYPED = pa.RecordBatch.from_pydict(
+    {
+        "n": pa.array([1, 2, 3, 4], pa.int64()),
+        "text": pa.array(["7", "1.50", "007", None], pa.large_string()),
+        "words": pa.array(["true", "2024-01-01", "", "x"]).dictionary_encode(),
+        "digits": pa.array(["1", "2", "3", "4"], pa.string_view()),
+        "small": pa.array([1, -128, None, 127], pa.int8()),
+        "large": pa.array([2**64 - 1, 0, 1, None], pa.uint64()),
+        "yes": pa.array([True, False, None, True]),
+        "paid": pa.array([Decimal("1.50"), Decimal("-0.25"), None, Decimal(3)], pa.decimal128(10, 2)),
+        "at": pa.array([0, 1, -1, None], pa.timestamp("ns", "America/New_York")),
+        "local": pa.array([0, 1, None, -1], pa.timestamp("us")),
+        "day": pa.array([0, 86_400_000, None, -86_400_000], pa.int64()).cast(pa.date64()),
+    }
+)
+
+
+@pytest.mark.parametrize("column", TYPED.schema.names[1:])
+@pytest.mark.parametrize("connector", ["parquet", "arrow"])
+def test_files_with_types_note_those_of_their_folders(connector, column, tmp_path):
+    write(connector, tmp_path / "out", TYPED.select(["n", column]), partition_by=[column])
+    found = read(tmp_path, f"out/*/*.{connector}", connector=connector)
+    expected = TYPED.column(column)
+    if pa.types.is_dictionary(expected.type) or "string" in str(expected.type):
+        expected = expected.cast(pa.string())
+    assert found.sort_by("n").column(column).combine_chunks().equals(expected)
+    assert not found.schema.metadata
+    again = read(tmp_path, f"out/*/*.{connector}", connector=connector, hive_partitioning={column: "string"})
+    assert again.schema.field(column).type == pa.string()
+
+
+@pytest.mark.parametrize("connector", ["csv", "jsonl"])
+@pytest.mark.parametrize("texts", [["1.50", "2"], ["TRUE", "false"], ["1e5"], ["2024-01-01T00:00:00"], ["1", "1.0"]])
+def test_a_text_that_its_type_would_write_in_another_way_stays_text(connector, texts, tmp_path):
+    rows = pa.RecordBatch.from_pydict({"n": range(len(texts)), "k": texts})
+    write(connector, tmp_path / "out", rows, partition_by=["k"])
+    assert read(tmp_path, f"out/*/*.{connector}", connector=connector).sort_by("n").to_pylist() == rows.to_pylist()
+
+
+@pytest.mark.parametrize(("texts", "kind"), [(["1.0", "2.5"], "double"), (["0.5"], "double"), (["7"], "int64")])
+def test_folders_of_numbers_are_numbers(texts, kind, tmp_path):
+    fill(tmp_path, **{f"k={text}/a.csv": "n\n1\n" for text in texts})
+    assert str(read(tmp_path, "*/a.csv", connector="csv").schema.field("k").type) == kind
+
+
+@pytest.mark.parametrize("connector", ["csv", "jsonl"])
+def test_who_writes_texts_that_look_like_numbers_is_told(connector, tmp_path, caplog):
+    write(connector, tmp_path / "out", pa.RecordBatch.from_pydict({"n": [1, 2], "k": ["7", "8"]}), partition_by=["k"])
+    assert "column 'k' is text, and the names of its folders are read as int64" in caplog.text
+    assert "`hive_partitioning: {k: string}`" in caplog.text
+    caplog.clear()
+    write(connector, tmp_path / "other", pa.RecordBatch.from_pydict({"n": [1, 2], "k": ["7", "x"]}), partition_by=["k"])
+    write(connector, tmp_path / "whole", pa.RecordBatch.from_pydict({"n": [1, 2], "k": [7, 8]}), partition_by=["k"])
+    assert caplog.text == ""
+
+
+def test_folders_that_were_written_with_two_types_are_an_error(tmp_path):
+    write("parquet", tmp_path / "a", pa.RecordBatch.from_pydict({"n": [1], "k": ["7"]}), partition_by=["k"])
+    write("parquet", tmp_path / "b", pa.RecordBatch.from_pydict({"n": [2], "k": [7]}), partition_by=["k"])
+    with pytest.raises(
+        DataError, match="column 'k' of its folders was int64, and is string in the first file"
+    ) as caught:
+        read(tmp_path, "*/*/*.parquet")
+    assert "`hive_partitioning: {k: string}`" in (caught.value.hint or "")
+    found = read(tmp_path, "*/*/*.parquet", hive_partitioning={"k": "string"})
+    assert found.to_pydict() == {"n": [1, 2], "k": ["7", "7"]}
+
+
+@pytest.mark.parametrize("noted", [b"[", b"[1]", b'{"k": 1}', b'{"k": "int65"}', b"[" * 100_000])
+def test_noted_types_that_are_damaged_are_an_error(noted, tmp_path):
+    (tmp_path / "k=1").mkdir()
+    table = pa.table([[1]], pa.schema([("n", pa.int64())], {"dataflare.folder_columns": noted}))
+    parquet.write_table(table, tmp_path / "k=1" / "a.parquet")
+    with pytest.raises(DataError, match="does not name types"):
+        read(tmp_path, "*/*.parquet")
+
+
 @settings(max_examples=30)
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.none(), min_size=1, max_size=6)
@@ -140,5 +217,9 @@ def test_a_run_has_the_columns_and_a_type_that_does_not_exist_is_an_error(specif
     text = "  in: {connector: csv, read: '**/a.csv'%s}\n  out: {connector: jsonl, write: out.jsonl, input: in}"
     run(specify(text % ""))
     assert (tmp_path / "out.jsonl").read_text() == '{"n":1,"year":2013}\n{"n":2,"year":2014}\n'
-    with pytest.raises(ConfigError, match="int65"):
-        specify(text % ", hive_partitioning: {year: int65}")
+    for wrong, says in (("int65", "int65"), ("date32", "date32[day]")):
+        with pytest.raises(ConfigError) as caught:
+            specify(text % f", hive_partitioning: {{year: {wrong}}}")
+        assert says in f"{caught.value.message} {caught.value.hint}" and "true or false" not in caught.value.message
+    with pytest.raises(ConfigError, match="hive_partitioning: give true or false, not 'yes'"):
+        specify(text % ", hive_partitioning: yes")

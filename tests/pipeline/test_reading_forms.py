@@ -363,7 +363,36 @@ def rewrite(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("change", [shorten, replace, append, rewrite, Path.unlink], ids=lambda f: f.__name__)
+def wait_for_a_later_time(path: Path) -> None:
+    """Some systems know a file's times to a few milliseconds only."""
+    clock = path.with_name("clock")
+    clock.write_bytes(b"")
+    while clock.stat().st_ctime_ns <= path.stat().st_ctime_ns:
+        clock.write_bytes(b"")
+
+
+def rewrite_and_set_back(path: Path) -> None:
+    wait_for_a_later_time(path)
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def link(path: Path) -> None:
+    wait_for_a_later_time(path)
+    path.with_name("other").hardlink_to(path)
+
+
+def permit(path: Path) -> None:
+    wait_for_a_later_time(path)
+    path.chmod(0o600)
+
+
+CHANGES = [shorten, replace, append, rewrite, rewrite_and_set_back, link, permit, Path.unlink]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("connector", ["csv", "jsonl", "parquet", "arrow"])
 def test_an_input_that_changes_while_it_is_read_is_an_error(tmp_path, connector, change):
     path = tmp_path / "in"
@@ -430,3 +459,14 @@ def test_lines_that_end_with_a_carriage_return_alone_are_named(fill):
         read("jsonl", fill('{"x":1}\r{"x":2}\r'))
     with pytest.raises(DataError, match=r"more than one value, at character 9\n"):
         read("jsonl", fill('{"x":1} {"x":2}\n'))
+
+
+def test_an_error_names_the_attributes_that_changed_while_a_file_was_read(fill):
+    path = fill("a\n1\n")
+    path.chmod(0o644)
+    source = source_of("csv", path)
+    permit(path)
+    link(path)
+    with pytest.raises(DataError, match="its permissions and number of hard links changed, or it was written to"):
+        list(source.batches())
+    source.close()

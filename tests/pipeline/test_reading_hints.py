@@ -114,6 +114,21 @@ def test_a_later_file_is_held_to_the_first_and_the_hint_does_not_send_to_it(fill
 
 
 @pytest.mark.parametrize(
+    ("value", "kind"), [("1", "int64"), ("1.5", "double"), ("true", "bool"), ("[1]", "list<item: int64>")]
+)
+@pytest.mark.parametrize("several", [True, False])
+def test_a_column_that_was_null_so_far_has_no_kind_yet(fill, value, kind, several):
+    first, second = '{"k":1,"a":null}\n', f'{{"k":2,"a":{value}}}\n'
+    paths = [fill(first, "a"), fill(second, "b")] if several else fill(first * 300_000 + second)
+    options = {} if several else {"sample": "1KiB"}
+    error = refused("jsonl", paths, **options)
+    assert kind in error.hint and "values of one kind" not in error.hint
+    assert ("the first file decides the types, and has no value of this column" in error.hint) == several
+    rows = read("jsonl", paths, columns={"a": kind}, **options)["a"].to_pylist()
+    assert (rows[0], rows[-1]) == (None, json.loads(value))
+
+
+@pytest.mark.parametrize(
     ("value", "column"),
     [("1e400", "a"), ('{"b":1e400}', "a.b"), ('{"b":[%s]}' % ("1" * 80), "a.b.[]"), ("1" * 80, "a"), ("1" * 5000, "a")],
 )

@@ -45,7 +45,8 @@ def checked(folder: Path, *files: Path) -> list[str]:
 
 def programs(folder: Path) -> list[Path]:
     """Programs that have to pass, copied into a folder, and one of mistakes."""
-    files = [HERE / "snippets.py", HERE / "mistakes.py", ROOT / "examples" / "embed" / "embed.py"]
+    own = [HERE / name for name in ("snippets.py", "embedder.py", "mistakes.py")]
+    files = [*own, ROOT / "examples" / "embed" / "embed.py"]
     made = [Path(shutil.copy(file, folder)) for file in files]
     for page in PAGES:
         blocks = _BLOCK.findall((ROOT / page).read_text())

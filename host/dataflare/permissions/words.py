@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -46,7 +46,7 @@ def parse_grants(words: Iterable[str], *, base_dir: Path | None = None) -> Grant
         ConfigError: A word is not a grant, or two words grant the same thing.
     """
     found: dict[str, Any] = {}
-    for word in words:
+    for word in _each(words, "clock"):
         key, name, value = _grant(word)
         place = found if not name else found.setdefault(key, {})
         if (name or key) in place:
@@ -66,7 +66,7 @@ def parse_limits(words: Iterable[str]) -> Limits:
         ConfigError: A word is not a limit, or is given twice.
     """
     found: dict[str, Any] = {}
-    for word in words:
+    for word in _each(words, "memory=64MiB"):
         name, equals, value = word.partition("=")
         if not equals:
             raise _refused(word, _LIMIT, "write NAME=VALUE, such as memory=64MiB")
@@ -78,6 +78,19 @@ def parse_limits(words: Iterable[str]) -> Limits:
             raise ConfigError(f"{name} is given twice", where=_LIMIT)
         found[name] = _whole_number(value) if LIMITS[name].quantity == "count" else value
     return _validated(LimitsModel, found, _LIMIT).limits()
+
+
+def _each(words: Iterable[str], example: str) -> Iterator[str]:
+    """Give the words of a list. A text is a collection of its letters too, and a mapping one of its keys."""
+    if isinstance(words, str | Mapping) or not isinstance(words, Iterable):
+        kind = (
+            "a mapping" if isinstance(words, Mapping) else "a text" if isinstance(words, str) else type(words).__name__
+        )
+        raise ConfigError(f"give a list of words, not {kind}", where="words", hint=f"write [{example!r}]")
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError(f"{shorten(word)} is not a text", where="words", hint=f"write [{example!r}]")
+        yield word
 
 
 def _grant(word: str) -> tuple[str, str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -84,9 +84,13 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
             own += _input_problems(specification, name, node, allow)
             if not own:
                 try:
-                    schemas |= _known_schema(specification, name, node, admitted.files)
+                    known = _known_schema(specification, node, admitted.files)
                 except DataflareError as error:
                     own.append(_at(specification, error, name))
+                else:
+                    if known is not None:
+                        schemas[name] = known
+                        own += _role_problems(specification, name, node, known)
         elif isinstance(node, WriteNode):
             own += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
         elif isinstance(node, SqlRead | SqlWrite):
@@ -190,19 +194,47 @@ def _others(path: Path) -> str:
     return f"in its folder: {known_names(path.name, names)}" if names else "its folder is empty"
 
 
-def _known_schema(
-    specification: Specification, name: str, node: ReadNode, files: ConnectorFiles
-) -> dict[str, pa.Schema]:
-    """Look at the beginning of the files of a node; return the schema of its rows, if it is known, by its name."""
+def _known_schema(specification: Specification, node: ReadNode, files: ConnectorFiles) -> pa.Schema | None:
+    """Look at the beginning of the files of a node; return the schema of its rows, if it is known."""
     paths = find_files(specification.folder, node.read, some=False)
     if not all(path.is_file() for path in paths):
-        return {}  # a pipe can be read once
+        return None  # a pipe can be read once
     found = look_at(node, paths, specification.folder, lambda path: files.open_input(path, connector=node.connector))
-    schema = known_schema(node, found)
-    if schema is not None and (roles := ColumnRoles.of(node.roles)) is not None:
-        # The columns are certain, and their types are not.
-        roles.schema(pa.schema([each.with_type(pa.int8()) for each in schema]))
-    return {} if schema is None else {name: schema}
+    return known_schema(node, found)
+
+
+def _role_problems(
+    specification: Specification, name: str, node: ReadNode, schema: pa.Schema
+) -> Iterator[DataflareError]:
+    """Compare the columns to which a node gives roles with those that it reads."""
+    if node.roles is None or (roles := ColumnRoles.of(node.roles)) is None:
+        return
+    absent = [
+        problem
+        for role, columns in (
+            ("key", node.roles.key),
+            ("cursor", [node.roles.cursor]),
+            ("operation", [node.roles.operation]),
+        )
+        for problem in _absent_columns(specification, name, ("roles", role), columns or [], schema.names)
+    ]
+    yield from absent
+    if not absent:
+        try:
+            # The columns are certain, and their types are not.
+            roles.schema(pa.schema([each.with_type(pa.int8()) for each in schema]))
+        except DataflareError as error:
+            yield _at(specification, error, name, "roles")
+
+
+def _absent_columns(
+    specification: Specification, name: str, keys: Sequence[str], columns: Sequence[str | None], known: Sequence[str]
+) -> Iterator[DataflareError]:
+    """Name the columns of a node's key that are not among the known ones."""
+    for column in columns:
+        if column is not None and column not in known:
+            where = specification.where("nodes", name, *keys)
+            yield ConfigError(f"node {name!r}: there is no column {column!r}", where=where, hint=nearest(column, known))
 
 
 def _row_problems(
@@ -236,11 +268,7 @@ def _column_problems(
         yield ConfigError(what, where=where, hint="key: [COLUMN, ...]")
     for key, columns in (("key", target.key or []), ("operation", [target.operation] if target.operation else [])):
         keys = (key,) if isinstance(node, SqlWrite) else ("destination", key)
-        for column in columns:
-            if column not in names:
-                where = specification.where("nodes", name, *keys)
-                hint = nearest(column, names)
-                yield ConfigError(f"node {name!r}: there is no column {column!r}", where=where, hint=hint)
+        yield from _absent_columns(specification, name, keys, columns, names)
 
 
 def _why_unreadable(path: Path) -> str:

@@ -36,7 +36,10 @@ class ReadNode(StrictModel):
         Discriminator(lambda value: "|paths" if isinstance(value, list) else "|path"),
     ] = Field(description="A path relative to this file, a pattern such as `data/*.csv`, or a list of these.")
 
-    hive_partitioning: bool | Columns = Field(
+    hive_partitioning: Annotated[
+        Annotated[bool, Tag("|flag")] | Annotated[Columns, Tag("|types")],
+        Discriminator(lambda value: "|types" if isinstance(value, dict) else "|flag"),
+    ] = Field(
         default=True,
         description="Whether folders such as `year=2013`, which a pattern goes through, give the files a column; or "
         "the Arrow types of such columns by name (the others' are inferred).",

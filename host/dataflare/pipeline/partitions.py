@@ -7,6 +7,7 @@ that are special in a path are written as `%` and two hexadecimal digits of each
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -24,12 +25,17 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.folder_exchange import exchange_folders
-from dataflare.pipeline.columns import has_odd_offsets
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
 from dataflare.pipeline.partials import create_partial_folder, remove_leftovers
 from dataflare.pipeline.pending_appends import PendingFolder
-from dataflare.pipeline.reading.folder_columns import NULL_FOLDER
+from dataflare.pipeline.reading.folder_columns import (
+    NULL_FOLDER,
+    folder_texts,
+    folder_type,
+    inferred_type,
+    with_folder_types,
+)
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.sinks import MakeSink, Sink
@@ -37,6 +43,7 @@ from dataflare.suggestions import known_names
 
 __all__ = ["PartitionedFolder", "check_columns", "partition_rows", "without_columns"]
 
+_log = logging.getLogger(__name__)
 _LONGEST_NAME: Final = 255
 _FIRST: Final = "first"
 """Stands for the files of the run that made the folder: they have no prefix."""
@@ -60,7 +67,7 @@ def partition_rows(rows: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tup
     codes = np.zeros(rows.num_rows, np.int64)
     texts = []
     for column in columns:
-        encoded = pc.dictionary_encode(_as_texts(rows.column(column)), null_encoding="encode")
+        encoded = pc.dictionary_encode(folder_texts(rows.column(column)), null_encoding="encode")
         numbers = encoded.indices.to_numpy(zero_copy_only=False)
         texts.append((encoded.dictionary.to_pylist(), numbers))
         # Numbered anew each time, so that no number of columns can make the product overflow.
@@ -128,7 +135,8 @@ class PartitionedFolder:
         self._goes_on = node.appendable
         self._make_sink = make_sink
         check_columns(path, schema, self._columns)
-        self._schema = without_columns(schema, self._columns)
+        self._types = [schema.field(column).type for column in self._columns]
+        self._schema = with_folder_types(without_columns(schema, self._columns), schema, self._columns)
         self._waiting: dict[_Values, list[pa.RecordBatch]] = {}
         self._waiting_bytes = 0
         self._open: OrderedDict[_Values, tuple[_Part, Sink]] = OrderedDict()
@@ -159,6 +167,8 @@ class PartitionedFolder:
         self._write_out()
         while self._open:
             self._close_oldest()
+        if self._goes_on:
+            self._tell_of_texts()
         for folder, _, _ in os.walk(self._staging):
             sync_folder(Path(folder))
         self._publish(self._staging)
@@ -214,6 +224,15 @@ class PartitionedFolder:
         self._files += 1
         path = folder / f"part-{self._prefix}{number}.{self._extension}"
         return _Part(path, path.open("xb"), "created")
+
+    def _tell_of_texts(self) -> None:
+        """Say which columns of texts are no texts for who reads the folder: a file of text notes no types."""
+        for place, (column, data_type) in enumerate(zip(self._columns, self._types, strict=True)):
+            read_as = inferred_type([values[place] for values in self._parts])
+            if not types.is_string(read_as) and types.is_string(folder_type(data_type)):
+                what = "%s: column %r is text, and the names of its folders are read as %s"
+                hint = "hint: read them with `hive_partitioning: {%s: string}`"
+                _log.warning(f"{what}\n{hint}", self._path, column, read_as, column)
 
     def _close_oldest(self) -> None:
         _, (part, sink) = self._open.popitem(last=False)
@@ -340,16 +359,6 @@ def _has_text(data_type: pa.DataType) -> bool:
         *(types.is_decimal, types.is_date, types.is_timestamp),
     )
     return any(check(data_type) for check in checks)
-
-
-def _as_texts(array: pa.Array) -> pa.Array:
-    if types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    texts = array.cast(pa.large_string())
-    if types.is_timestamp(array.type) and array.type.tz and (odd := has_odd_offsets(array)) is not None:
-        in_utc = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(pa.large_string())
-        texts = pc.if_else(odd, in_utc, texts)
-    return texts
 
 
 def _folder_name(column: str, value: str | None) -> str:

@@ -10,21 +10,36 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
 
 from dataflare.data.guard.vetted import remember, vetted_columns
-from dataflare.data.schemas import parse_type
+from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.type_inference import ColumnGuess, convert, misfit_reason
 from dataflare.documents.models import nearest
+from dataflare.pipeline.columns import has_odd_offsets
 from dataflare.pipeline.connectors.connector import Reader
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import split_pattern
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["NULL_FOLDER", "FolderColumns", "find_folder_columns"]
+__all__ = [
+    "NULL_FOLDER",
+    "FolderColumns",
+    "find_folder_columns",
+    "folder_texts",
+    "folder_type",
+    "inferred_type",
+    "with_folder_types",
+]
 
 NULL_FOLDER: Final = "__HIVE_DEFAULT_PARTITION__"
 """What stands in the name of a folder for a null."""
+
+_NOTED: Final = b"dataflare.folder_columns"
+"""Metadata of a file's schema: the Arrow types of the columns that its folders name, as JSON."""
 
 _Texts: TypeAlias = dict[str, str | None]
 
@@ -34,11 +49,13 @@ class FolderColumns:
     """The columns that the folders of some files name; any thread may use it.
 
     Args:
-        types: Their types, in the order of the folders.
+        inferred: The types that their texts have, in the order of the folders.
+        given: The types that the node says.
         texts: For each file what its folders say.
     """
 
-    types: Mapping[str, pa.DataType]
+    inferred: Mapping[str, pa.DataType]
+    given: Mapping[str, pa.DataType]
     texts: Mapping[Path, _Texts]
 
     def reader(self, read: Reader) -> Reader:
@@ -49,18 +66,36 @@ class FolderColumns:
         ) -> Iterator[Any]:
             first = None if found is None else _without(found)
             parts = read(source, opener, options, first, sample_only=sample_only)
-            own: FileSchema = next(parts)
+            own, noted = _without_types(next(parts), source.path)
             names = {column.name for column in own.columns}
-            added = {name: each for name, each in self.types.items() if name not in names}
+            added = {name: each for name, each in self._types(source.path, noted, found).items() if name not in names}
             yield _extended(own, added)
             values = {name: self._value(source.path, name, each) for name, each in added.items()}
             for batch in parts:
                 checked = vetted_columns(batch)
                 for name, value in values.items():
                     batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
+                if noted:
+                    batch = batch.replace_schema_metadata(own.schema.metadata)
                 yield remember(batch, checked | values.keys())
 
         return with_folders
+
+    def _types(self, path: Path, noted: Mapping[str, pa.DataType], found: FileSchema | None) -> dict[str, pa.DataType]:
+        """The types of all columns for one file: as the node says, as the file notes, or as the texts look.
+
+        After the first file they are what they are; a file that notes another one is an error.
+        """
+        chosen = {name: self.given.get(name) or noted.get(name) or each for name, each in self.inferred.items()}
+        if found is not None:
+            first = {column.name: column.type for column in found.columns if column.name in found.of_folders}
+            for name in first.keys() & noted.keys() - self.given.keys():
+                if noted[name] != first[name]:
+                    what = f"column {name!r} of its folders was {noted[name]}, and is {first[name]} in the first file"
+                    hint = f"give one type: `hive_partitioning: {{{name}: string}}`"
+                    raise DataError(what, file=str(path), hint=hint)
+            chosen |= first
+        return chosen
 
     def _value(self, path: Path, name: str, data_type: pa.DataType) -> pa.Scalar:
         text = self.texts[path][name]
@@ -73,7 +108,7 @@ class FolderColumns:
 
 
 def find_folder_columns(
-    folder: Path, read: str | Sequence[str], paths: Sequence[Path], types: Mapping[str, str] | None = None
+    folder: Path, read: str | Sequence[str], paths: Sequence[Path], typed: Mapping[str, str] | None = None
 ) -> FolderColumns | None:
     """Find the columns that the folders of files name: those that a pattern matched or went through.
 
@@ -81,7 +116,7 @@ def find_folder_columns(
         folder: What relative patterns are relative to.
         read: What found the files, as for `find_files`.
         paths: The files.
-        types: Arrow types of columns; the others' are inferred from the values of all files.
+        typed: Arrow types of columns. The others' are what the files note, or inferred from all values.
 
     Returns:
         `None` where no folder names a column.
@@ -101,14 +136,54 @@ def find_folder_columns(
             what = f"its folders name {other}, and those of {paths[0]} name {one}"
             hint = "read the files of one layout, or leave the names of folders aside: `hive_partitioning: false`"
             raise DataError(what, file=str(path), hint=hint)
-    given = {name: parse_type(text) for name, text in (types or {}).items()}
+    given = {name: parse_type(text) for name, text in (typed or {}).items()}
     if unknown := [name for name in given if name not in names]:
         what = f"no folder is named {unknown[0]}=..., for which `hive_partitioning` gives a type"
         raise DataError(what, file=str(paths[0]), hint=nearest(unknown[0], names))
     if not names:
         return None
-    chosen = {name: given.get(name) or _inferred([found[name] for found in texts.values()]) for name in names}
-    return FolderColumns(chosen, texts)
+    return FolderColumns(
+        {name: inferred_type([found[name] for found in texts.values()]) for name in names}, given, texts
+    )
+
+
+def with_folder_types(schema: pa.Schema, rows: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    """Note the types of the columns that folders name in the schema of the files below them."""
+    noted = {column: str(folder_type(rows.field(column).type)) for column in columns}
+    return schema.with_metadata({**(schema.metadata or {}), _NOTED: orjson.dumps(noted)})
+
+
+def folder_type(data_type: pa.DataType) -> pa.DataType:
+    """The type that a column has when its values are read from the names of folders."""
+    if types.is_dictionary(data_type):
+        return folder_type(data_type.value_type)
+    is_text = types.is_string(data_type) or types.is_large_string(data_type) or types.is_string_view(data_type)
+    return pa.string() if is_text else data_type
+
+
+def folder_texts(array: pa.Array) -> pa.Array:
+    """The texts that stand for values in the names of folders, before what is special in a path is escaped."""
+    if types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    texts = array.cast(pa.large_string())
+    if types.is_timestamp(array.type) and array.type.tz and (odd := has_odd_offsets(array)) is not None:
+        in_utc = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(pa.large_string())
+        texts = pc.if_else(odd, in_utc, texts)
+    return texts
+
+
+def inferred_type(texts: Sequence[str | None]) -> pa.DataType:
+    """Infer the type of a column from the names of folders. Of a text, they are all that there is: where the type would
+    write it in another way, as `1.50`, it stays text."""
+    values = pa.array([text for text in dict.fromkeys(texts) if text is not None], pa.string())
+    guess = ColumnGuess()
+    guess.add(values)
+    found = guess.type()
+    read = convert(values, found)
+    again = folder_texts(read).cast(pa.string())
+    if types.is_floating(found):
+        again = pc.if_else(pc.ends_with(values, ".0"), pc.binary_join_element_wise(again, ".0", ""), again)
+    return found if again.equals(values) and len(read.unique()) == len(values) else pa.string()
 
 
 def _columns_of(path: Path, starts: Sequence[Path]) -> _Texts:
@@ -136,18 +211,27 @@ def _columns_of(path: Path, starts: Sequence[Path]) -> _Texts:
     return found
 
 
-def _inferred(texts: Sequence[str | None]) -> pa.DataType:
-    guess = ColumnGuess()
-    guess.add(pa.array(dict.fromkeys(texts), pa.string()))
-    return guess.type()
-
-
 def _extended(own: FileSchema, added: Mapping[str, pa.DataType]) -> FileSchema:
     columns = (*own.columns, *(FileColumn(name, each) for name, each in added.items()))
     stored = own.stored
     if stored is not None:
         stored = pa.schema([*stored, *(pa.field(name, each) for name, each in added.items())], stored.metadata)
     return replace(own, columns=columns, stored=stored, of_folders=frozenset(added))
+
+
+def _without_types(own: FileSchema, path: Path) -> tuple[FileSchema, dict[str, pa.DataType]]:
+    """Take the types of folders' columns out of what a file says: they are not for who takes its rows."""
+    metadata = dict((own.stored.metadata if own.stored is not None else None) or {})
+    text = metadata.pop(_NOTED, None)
+    if own.stored is None or text is None:
+        return own, {}
+    try:
+        noted = {name: parse_type(each) for name, each in orjson.loads(text).items()}
+    except (ValueError, AttributeError, TypeError, SchemaError) as error:
+        what = f"its metadata {_NOTED.decode()!r} does not name types"
+        hint = "give the types, or leave the names of folders aside: `hive_partitioning: false`"
+        raise DataError(what, file=str(path), hint=hint) from error
+    return replace(own, stored=own.stored.with_metadata(metadata or None)), noted
 
 
 def _without(found: FileSchema) -> FileSchema:

@@ -118,6 +118,13 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
         return  # what cannot be looked at holds nothing that could be read
 
 
+def _attributes_changed(before: os.stat_result, now: os.stat_result) -> str:
+    """Say which attributes of a file differ; some of them, such as access lists, have no field here."""
+    words = {"st_mode": "permissions", "st_uid": "owner", "st_gid": "group", "st_nlink": "number of hard links"}
+    found = [word for name, word in words.items() if getattr(before, name) != getattr(now, name)]
+    return f"its {' and '.join(found or ['attributes'])} changed"
+
+
 class InputFile:
     """One open file. `check_unchanged` compares it with what it was when it was opened; close it in the end.
 
@@ -145,7 +152,7 @@ class InputFile:
         """Make sure that the file is what it was when it was opened; does nothing for pipes and devices.
 
         Raises:
-            DataError: It was shortened, appended to, written to or replaced.
+            DataError: It was shortened, appended to, written to, replaced or given other attributes.
         """
         if not self.is_regular or self.file.closed:
             return
@@ -160,6 +167,10 @@ class InputFile:
             self._refuse("it was removed or renamed")
         if (named.st_dev, named.st_ino) != (before.st_dev, before.st_ino):
             self._refuse("another file has its name now")
+        if before.st_ctime_ns != now.st_ctime_ns:
+            # The one time that programs cannot set back. Nothing tells whether the bytes are the same: that would take
+            # a digest of every file that is read.
+            self._refuse(f"{_attributes_changed(before, now)}, or it was written to and its time set back")
 
     def _refuse(self, how: str) -> Any:
         raise DataError(

@@ -100,6 +100,8 @@ class _JsonFile:
         self._texts = frozenset(name for name, kind in self._types.items() if types.is_string(kind))
         self._is_later = False
         """Whether an earlier file decided the columns."""
+        self._without_values: frozenset[str] = frozenset()
+        """Columns of which no value decided the type: they are text because nothing else is known."""
 
     def batches(self, found: FileSchema | None, sample_only: bool) -> Iterator[Any]:
         parts = self._parts(self._source.file)
@@ -107,20 +109,26 @@ class _JsonFile:
             if self._options.sample == "all" and self._source.is_regular:
                 with self._opener(self._source.path) as digits:
                     found, _ = self._find_out(parts, None, self._parts(digits))
+                self._note_decided(found)
                 with self._opener(self._source.path) as again:
                     yield found
                     yield from () if sample_only else self._decode_all(self._parts(again), found)
                 return
             wanted = None if self._options.sample == "all" else parse_size(self._options.sample)
             found, waiting = self._find_out(parts, wanted, ())
+            self._note_decided(found)
             yield found
             if not sample_only:
                 yield from self._decode_sample(waiting, found)
         else:
             self._is_later = True
+            self._note_decided(found)
             yield found
         if not sample_only:
             yield from self._decode_all(parts, found)
+
+    def _note_decided(self, found: FileSchema) -> None:
+        self._without_values = frozenset(each.name for each in found.columns if not each.valued)
 
     def _parts(self, file: Any) -> Iterator[Part]:
         options = self._options
@@ -272,7 +280,10 @@ class _JsonFile:
             hint = "remove one of the two, or rename it"
         elif match := _COLUMN_IN_MESSAGE.search(message):
             message = message.replace(match.group(), f"column {match.group(1).replace('/', '.')!r}", 1)
-            hint = _mixed(match.group(1).partition("/")[0], part.text)
+            column = match.group(1).partition("/")[0]
+            # A column that was null so far has no other kind of values.
+            known = column not in self._without_values
+            hint = _mixed(column, part.text) if known else self._give_type(column, text, schema)
         elif "convert" in message or "couldn't parse" in message or "column" in message or "is not a value" in message:
             column = match.group(1) if (match := re.match(r"column '([^']*)'", message)) else "..."
             hint = self._give_type(column, text, schema)
@@ -307,13 +318,15 @@ class _JsonFile:
         return _late([field for field in found if field.name not in self._types], schema)
 
     def _give_type(self, column: str, line: bytes, schema: pa.Schema | None) -> str:
-        known = schema.field(column).type if schema is not None and column in schema.names else None
+        has_type = schema is not None and column in schema.names and column not in self._without_values
+        known = schema.field(column).type if schema is not None and has_type else None
         fitting = fitting_type(line, column, known)
         if column in self._types:
             return f"change its type in `columns`: {{{column}: {fitting}}} takes this value"
         hint = f"give its type in `options`: columns: {{{column}: {fitting}}}"
         if self._is_later:
-            return f"{hint}; the first file decides the types"
+            reason = ", and has no value of this column" if column in self._without_values else ""
+            return f"{hint}; the first file decides the types{reason}"
         # Nothing but text takes them all: reading more of the file finds no other type.
         return hint if known is not None and fitting == "string" else f"{hint}; or infer it from all: sample: all"
 

@@ -93,5 +93,7 @@ def _show_node(node: NodePlan) -> None:
         screen.say(f"  {change.shown}")
     for each in node.changes:
         screen.say(f"  {each.shown}")
+    if node.on_error:
+        screen.say(f"  {node.on_error}")
     if node.promise is not None:
         screen.say(f"  {node.promise.guarantee.replace('-', ' ')}: {node.promise.why}")

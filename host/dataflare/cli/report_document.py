@@ -89,6 +89,9 @@ class Node(_Part):
     errors: Count = 0
     failed: Count = 0
     retries: Count = 0
+    reloads: Count = 0
+    outage_seconds: Seconds = 0.0
+    quarantined: str = ""
     dead_letters: str | None = None
     violations: dict[str, Count] = {}
     outputs: list[Output] = []

@@ -132,6 +132,7 @@ def _tiles(run: ReportDocument) -> str:
     rate = run.rows_in / run.seconds if run.seconds else 0.0
     size = sum(node.bytes for node in run.nodes if node.kind == "source")
     failed, retries = sum(node.failed for node in run.nodes), sum(node.retries for node in run.nodes)
+    quarantined = sum(bool(node.quarantined) for node in run.nodes)
     tiles = [
         (count(run.rows_in), "rows read"),
         (count(run.rows_out), "rows written"),
@@ -140,6 +141,7 @@ def _tiles(run: ReportDocument) -> str:
         (byte_count(size), "read"),
         (count(failed), "rows failed"),
         *([(count(retries), "retries")] if retries else []),
+        *([(count(quarantined), "in quarantine")] if quarantined else []),
     ]
     shown = "".join(f'<div class="tile"><b>{value}</b><span>{name}</span></div>' for value, name in tiles)
     return f'<div class="tiles">{shown}</div>'
@@ -272,8 +274,14 @@ def _findings(run: ReportDocument) -> str:
         if node.failed:
             kept = f"in {node.dead_letters}" if node.dead_letters else "left out"
             rows.append((node.name, f"{count(node.failed)} rows failed", kept))
+        if node.quarantined:
+            rows.append((node.name, "quarantined: the plugin was not called any more", node.quarantined))
         if node.retries:
             rows.append((node.name, f"{count(node.retries)} calls were made again", ""))
+        if node.outage_seconds:
+            rows.append((node.name, f"no answer for {duration(node.outage_seconds)}, but for trial calls", ""))
+        if node.reloads:
+            rows.append((node.name, f"a new instance took over {count(node.reloads)} times", ""))
         if node.resumed:
             rows.append((node.name, "continued from where the last run stopped", ""))
         if node.checkpoints:

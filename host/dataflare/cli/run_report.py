@@ -31,8 +31,14 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
             kept = kept and (report.status == "completed" or str(node.dead_letters).endswith(FAILED))
             where = f"are in {node.dead_letters}" if kept else "were left out"
             screen.say(f"{node.name}: {count(node.failed)} rows failed and {where}")
+        if node.quarantined:
+            screen.say(f"{node.name}: quarantined: {node.quarantined}")
         if node.retries:
             screen.say(f"{node.name}: {count(node.retries)} calls were made again")
+        if node.outage_seconds:
+            screen.say(f"{node.name}: no answer for {duration(node.outage_seconds)}, but for trial calls")
+        if node.reloads:
+            screen.say(f"{node.name}: a new instance took over {count(node.reloads)} times")
         if node.resumed:
             screen.say(f"{node.name}: continued from where the last run stopped")
         if verbose and node.no_checkpoints:

@@ -104,6 +104,7 @@ def _document(run: RecordedRun) -> dict[str, Any]:
         "rows_out": report.get("rows_out", 0),
         "seconds": report.get("seconds", 0.0),
         "error": report.get("error"),
+        "quarantined": [node["name"] for node in report.get("nodes", []) if node.get("quarantined")],
     }
 
 
@@ -111,7 +112,8 @@ def _say(run: RecordedRun) -> None:
     shown = _document(run)
     what = f"{count(int(shown['rows_in']))} rows in, {count(int(shown['rows_out']))} rows out"
     took = "" if run.ended_at is None else f", {duration(max(0.0, run.ended_at - run.begun_at))}"
-    stdout().say(f"{run.id}: {shown['begun']}: {shown['status']}, {what}{took}")
+    quarantined = f", quarantined: {', '.join(shown['quarantined'])}" if shown["quarantined"] else ""
+    stdout().say(f"{run.id}: {shown['begun']}: {shown['status']}, {what}{took}{quarantined}")
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -120,5 +122,7 @@ def _show(report: dict[str, Any]) -> None:
         text = f"{node['name']}: {count(node['rows_in'])} rows in, {count(node['rows_out'])} rows out"
         parts = [f"{count(node['failed'])} failed" if node["failed"] else "", node["guarantee"] or ""]
         screen.say(", ".join(each for each in (text, *parts) if each))
+        if node.get("quarantined"):
+            screen.say(f"{node['name']}: quarantined: {node['quarantined']}")
     if report.get("error"):
         screen.say(f"error: {report['error']}")

@@ -12,7 +12,7 @@ from functools import partial
 import pyarrow as pa
 
 from dataflare.data.columns import no_rows
-from dataflare.errors import PluginError
+from dataflare.errors import PluginError, PluginFault
 from dataflare.pipeline.checkpoints import Checkpoints, Position, dataset_is_gone
 from dataflare.pipeline.dataset_models import ReadModel, WriteModel
 from dataflare.pipeline.divided_source import DividedSource, is_divided
@@ -73,6 +73,10 @@ class DatasetReader:
         self._retries = retries
         self._checkpoints = checkpoints
         self._state: bytes | None = None
+        self._rows_after = 0
+        """Rows that were given after the state: a new instance would give them again."""
+        self._told: set[bytes] = set()
+        """The states of barriers since the read was opened, which are the ones that can be acknowledged."""
         self.abilities: frozenset[str] = frozenset()
         """How the dataset can be read; after the read has begun."""
 
@@ -109,6 +113,7 @@ class DatasetReader:
         schema = self._open(selection)
         none, complete = True, True
         may_stop = points is None or points.rows_to_known is None
+        faults = 0
         while True:
             try:
                 progress = self._read(in_time=may_stop)
@@ -116,6 +121,11 @@ class DatasetReader:
                 complete = False
                 self._limits.stop()
                 break
+            except PluginFault as fault:
+                self._reload(fault, faults, selection, schema)
+                faults += 1
+                continue
+            faults = 0
             if isinstance(progress, Ended):
                 break
             if isinstance(progress, NewSchema):
@@ -132,7 +142,10 @@ class DatasetReader:
                 rows, none = progress.rows.num_rows, False
                 yield progress.rows
             self._state = progress.state or self._state
+            self._rows_after = 0 if progress.state else self._rows_after + rows
             if points is not None and (barrier := points.barrier(rows, progress.state)) is not None:
+                if progress.state:
+                    self._told.add(progress.state)
                 yield barrier
             self._limits.take(rows)
             # Within a transaction there is no state to continue from; a source that never has one stops anywhere. If a
@@ -153,6 +166,28 @@ class DatasetReader:
             yield no_rows(schema)
         if points is not None:
             yield points.end(self._state, complete=complete or self._state is None)
+
+    def _reload(
+        self, fault: PluginFault, before: int, selection: Selection | DatasetName | None, schema: pa.Schema
+    ) -> None:
+        """Go on with a new instance, from the last state.
+
+        Raises:
+            DataError: The columns are others now.
+            PluginFault: That is not wanted, or would give rows twice.
+        """
+        if isinstance(self._plugin, DividedSource) or not self._retries.may_reload(fault, before):
+            raise fault
+        if self._rows_after:
+            fault.hint = (
+                f"run again: a new instance would give the last {self._rows_after} rows once more, since there was no "
+                "state after them"
+            )
+            raise fault
+        (found,) = self._retries.call(partial(self._plugin.open, selection, state=self._state))
+        self._told.clear()
+        if not found.equals(schema) and not self._columns_may_change:
+            raise DataError("the columns changed while it was read", hint="run the pipeline again")
 
     def acknowledge(self) -> None:
         """Tell the source that all rows are safe."""
@@ -213,14 +248,20 @@ class DatasetReader:
             most = min(most, left)
         if self._checkpoints is not None:
             while (safe := self._checkpoints.next_safe()) is not None:
+                if safe not in self._told:
+                    continue  # of an instance that is gone; one that comes later says the same
+                self._told.discard(safe)
                 try:
                     self._plugin.acknowledge(safe)
                 except PluginError as error:
                     # All rows are safe: the source only keeps rows longer than necessary.
                     _log.warning("plugin %r: rows could not be acknowledged: %s", self._plugin.name, error)
-        if not in_time:
-            return self._retries.call(self._plugin.read, most)
-        return self._retries.call(self._plugin.read, most, seconds_left=lambda: self._limits.seconds_left)
+        return self._retries.call(
+            self._plugin.read,
+            most,
+            seconds_left=lambda: self._limits.seconds_left if in_time else None,
+            reloads=False,
+        )
 
 
 class DatasetWriter:

@@ -27,10 +27,12 @@ from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.writers import FileDestination, open_letters
 
-__all__ = ["FAILED", "DeadLetters", "Letter", "failed_letters", "letters_schema"]
+__all__ = ["FAILED", "QUARANTINED", "DeadLetters", "Letter", "failed_letters", "letters_schema"]
 
 FAILED: Final = ".failed"
 """The ending of the file with the letters of a failed run, added to the name of the usual file."""
+QUARANTINED: Final = "quarantined"
+"""What the letter of a row says as its error that the plugin was not asked about."""
 
 _HEAD_BYTES: Final = 1024
 _LETTER: Final = b'{"since":"'
@@ -43,7 +45,8 @@ class Letter:
 
     Args:
         row: Its number among all rows that the node took in this run, from 0.
-        error: The error's case, such as `invalid-input`; its class, such as `GuestPanic`; `rejected`; or `schema`.
+        error: The error's case, such as `invalid-input`; its class, such as `GuestPanic`; `rejected`; `quarantined`; or
+            `schema`.
         message: What happened.
         column: The column at fault; `None` where it is not one alone.
     """

@@ -98,11 +98,14 @@ def _record(report: RunReport, metrics: MetricsSink) -> None:
             ("node_failed_rows", node.failed),
             ("node_errors", node.errors),
             ("node_retries", node.retries),
+            ("node_reloads", node.reloads),
+            ("node_outage_seconds", node.outage_seconds),
             ("node_seconds", node.seconds),
             ("node_input_wait_seconds", node.input_wait_seconds),
             ("node_output_wait_seconds", node.output_wait_seconds),
         ):
             metrics.add_to_counter(node.name, f"dataflare:{name}", value, labels)
+        metrics.set_gauge(node.name, "dataflare:node_quarantined", float(bool(node.quarantined)), labels)
         for share in SHARES.values():
             quantile = (*labels, ("quantile", str(share)))
             metrics.set_gauge(node.name, "dataflare:node_batch_seconds", node.latencies.percentile(share), quantile)

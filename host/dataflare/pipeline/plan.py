@@ -67,6 +67,7 @@ class NodePlan:
         changes: For a destination, what beginning the run would change.
         promise: For a destination, how often it has each row, whatever stops the run.
         capability_changes: What its plugin can do, or asks for, that differs from the last run.
+        on_error: What becomes of failures, where that is not as usual.
     """
 
     name: str
@@ -85,6 +86,7 @@ class NodePlan:
     changes: list[PlannedChange] = field(default_factory=list)
     promise: Promise | None = None
     capability_changes: list[str] = field(default_factory=list)
+    on_error: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Write it as what JSON can hold."""
@@ -107,6 +109,7 @@ class NodePlan:
             "guarantee": None if self.promise is None else self.promise.guarantee,
             "why": None if self.promise is None else self.promise.why,
             "capability_changes": list(self.capability_changes),
+            "on_error": self.on_error,
         }
 
 
@@ -223,6 +226,7 @@ class _Planning:
         try:
             plugin.start()
             made, abilities = self._asked(name, node, kind, plugin, schema)
+            made.on_error = node.errors.shown(node.dead_letters)
             if isinstance(node, PluginNode) and self._state is not None:
                 found = inspected(self._host, self._specification, node)
                 before = known_capabilities(self._state, name)

@@ -133,7 +133,10 @@ class NodeReport:
         bytes_out: Bytes copied out of it.
         errors: 1 if the run failed in this node.
         failed: Rows that were left out: the plugin failed on them, or rejected them, or the schema contract did.
-        retries: How often a call was made again.
+        retries: How often a call was made again that failed for a reason that may pass.
+        reloads: How often a new instance took a call that faulted.
+        outage_seconds: Wall time in which no call of the node was made, but for trials.
+        quarantined: Why the plugin was not called any more; empty if it was.
         dead_letters: The file that has the rows that failed; `NAME.failed` beside it if the run failed.
         violations: For a validator, how often each rule was broken, including 0.
         outputs: Files and folders that are in place; none before the run is completed.
@@ -146,6 +149,7 @@ class NodeReport:
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
         latencies: How long it worked on each batch.
         queue: What waited before it; `None` for a source, and before the end.
+        rows_under_way: Rows that it took, and has neither passed on nor left out; after a failure, it never will.
     """
 
     name: str
@@ -166,6 +170,9 @@ class NodeReport:
     errors: int = 0
     failed: int = 0
     retries: int = 0
+    reloads: int = 0
+    outage_seconds: float = 0.0
+    quarantined: str = ""
     dead_letters: str | None = None
     violations: Counter[str] = field(default_factory=Counter)
     outputs: list[OutputReport] = field(default_factory=list)
@@ -178,6 +185,7 @@ class NodeReport:
     guarantee: Guarantee | None = None
     latencies: Latencies = field(default_factory=Latencies, init=False)
     queue: QueueReport | None = None
+    rows_under_way: int = field(default=0, init=False)
 
     @property
     def dropped(self) -> int:
@@ -187,7 +195,7 @@ class NodeReport:
         """
         if self.kind not in ("processor", "validator", "destination"):
             return 0
-        return self.rows_in - self.rows_out - self.failed
+        return self.rows_in - self.rows_out - self.failed - self.rows_under_way
 
     def add_stats(self, stats: Any) -> None:
         """Add the times and bytes of a plugin's calls (`Plugin.stats`); once, at the end."""
@@ -219,6 +227,9 @@ class NodeReport:
             "errors": self.errors,
             "failed": self.failed,
             "retries": self.retries,
+            "reloads": self.reloads,
+            "outage_seconds": round(self.outage_seconds, 6),
+            "quarantined": self.quarantined,
             "dead_letters": self.dead_letters,
             "violations": dict(self.violations),
             "outputs": [output.to_json() for output in self.outputs],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Generic, Literal, TypeAlias, TypeVar
@@ -11,9 +12,10 @@ import pyarrow as pa
 from pydantic import Discriminator, Field, Tag
 
 from dataflare.documents.models import StrictModel
+from dataflare.documents.quantities import Duration, parse_duration
 from dataflare.errors import CallCancelled, DataflareError, PluginError, PluginFault
 from dataflare.locks import Lock
-from dataflare.pipeline.dead_letters import DeadLetters, Letter
+from dataflare.pipeline.dead_letters import QUARANTINED, DeadLetters, Letter
 from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.retries import DEFAULT_RETRIES, Retries
@@ -23,6 +25,7 @@ from dataflare.wit_types.destination import RejectedRow
 __all__ = ["Attempt", "ErrorLimits", "OnError", "OnErrorModel", "RejectedRows", "RowErrors"]
 
 R = TypeVar("R")
+_log = logging.getLogger("dataflare.pipeline")
 
 _OF_ROWS: Final = frozenset({"invalid-input", "data", "internal", "other"})
 """The cases of an error that a single row can cause; any other error concerns all rows alike."""
@@ -46,6 +49,18 @@ class OnErrorModel(StrictModel):
         le=1000,
         description="How often in a row a call is made again that answers `unavailable` or `rate-limited`.",
     )
+    max_outage: Duration | None = Field(
+        default=None,
+        description="After these retries, no call of the node is made but a trial each minute, for this long in all, "
+        "such as `30min`; without it, the run fails.",
+    )
+    reloads: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="How often in a row a call that faults (a trap, or a limit) is made again by a new instance; what "
+        "the old one had in its memory is lost. Not for destinations.",
+    )
     max_errors: int | None = Field(
         default=None, ge=0, le=2**63 - 1, description="The run fails when more rows than this were left out."
     )
@@ -62,6 +77,31 @@ class OnErrorModel(StrictModel):
         le=2**31,
         description="The run fails when the plugin trapped, or passed a limit, on more rows than this.",
     )
+    quarantine: bool = Field(
+        default=False,
+        description="After more than `max_faults` faults, the run does not fail: the plugin is not called any more in "
+        "this run, and the rows that follow are left out. Not for sources and destinations.",
+    )
+
+    @property
+    def max_outage_s(self) -> float:
+        """How long calls may go on to fail for a reason that may pass, in seconds."""
+        return 0.0 if self.max_outage is None else parse_duration(self.max_outage)
+
+    def shown(self, letters: str | None) -> str:
+        """Describe what is not as usual, in one line for people; empty for nothing.
+
+        Args:
+            letters: The file of dead letters; `None` for none.
+        """
+        parts = {
+            "rows": f"rows that fail go to {letters}" if letters else "rows that fail are left out",
+            "max_outage": f"calls stop in an outage of up to {self.max_outage}",
+            "reloads": f"a new instance takes over {self.reloads} times in a row",
+            "quarantine": f"quarantine after more than {self.max_faults} faults",
+        }
+        usual = OnErrorModel()
+        return "; ".join(text for key, text in parts.items() if getattr(self, key) != getattr(usual, key))
 
 
 OnError: TypeAlias = Annotated[
@@ -75,9 +115,13 @@ class ErrorLimits:
 
     Args:
         settings: The limits.
+
+    Attributes:
+        quarantined: Why the plugin is not called any more; empty while it is.
     """
 
     def __init__(self, settings: OnErrorModel) -> None:
+        self.quarantined = ""
         self._settings = settings
         self._lock = Lock()
         self._rows = self._errors = self._faults = 0
@@ -87,14 +131,14 @@ class ErrorLimits:
         with self._lock:
             self._rows += rows
 
-    def fail(self, reason: str, *, fault: bool) -> None:
-        """Take note of a row that is left out.
+    def fail(self, reason: str, *, fault: bool, rows: int = 1) -> None:
+        """Take note of rows that are left out.
 
         Raises:
             DataError: They are too many.
         """
         with self._lock:
-            self._errors += 1
+            self._errors += rows
             self._faults += fault
             self._check(reason, at_end=False)
 
@@ -110,12 +154,18 @@ class ErrorLimits:
     def _check(self, reason: str, *, at_end: bool) -> None:
         limits = self._settings
         last = f"; the last: {reason}" if reason else ""
-        if self._faults > limits.max_faults:
-            raise DataError(
+        if self._faults > limits.max_faults and not self.quarantined:
+            found = (
                 f"the plugin faulted (a trap or a limit) on {self._faults} rows, more than "
-                f"`max_faults: {limits.max_faults}`{last}",
-                hint="mend the plugin, or allow more: `on_error: {rows: skip, max_faults: ...}`",
+                f"`max_faults: {limits.max_faults}`{last}"
             )
+            if not limits.quarantine:
+                raise DataError(
+                    found,
+                    hint="mend the plugin, allow more, or go on without it: `on_error: {rows: skip, quarantine: true}`",
+                )
+            self.quarantined = found
+            _log.warning("quarantine: %s; it is not called any more in this run, and its rows are left out", found)
         if limits.max_errors is not None and self._errors > limits.max_errors:
             raise DataError(
                 f"{self._errors} rows failed, more than `max_errors: {limits.max_errors}`{last}",
@@ -132,10 +182,10 @@ class ErrorLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A row on which the plugin failed."""
+    """A row on which the plugin failed; or, without an error, rows that it was not asked about any more."""
 
-    row: pa.RecordBatch
-    error: DataflareError
+    rows: pa.RecordBatch
+    error: DataflareError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +226,7 @@ class RowErrors(Generic[R]):
         self._report = report
         self._letters = letters
         self._rows_before = 0
+        self._has_given = False
 
     def work(self, rows: pa.RecordBatch) -> Attempt[R]:
         """Process a batch; if that fails, process halves of it, until the failing rows are known.
@@ -201,6 +252,10 @@ class RowErrors(Generic[R]):
         parts = [rows]
         while parts:
             part = parts.pop()
+            if self._limits.quarantined and part.num_rows:
+                items.append((part.num_rows, _Failed(part, None)))
+                self._limits.fail(self._limits.quarantined, fault=False, rows=part.num_rows)
+                continue
             try:
                 items.append((part.num_rows, self._retries.call(self._work, part)))
             except (PluginError, PluginFault) as error:
@@ -212,7 +267,7 @@ class RowErrors(Generic[R]):
                 else:
                     half = part.num_rows // 2
                     parts += [part.slice(half), part.slice(0, half)]
-        if rows.num_rows and all(isinstance(item, _Failed) for _, item in items):
+        if rows.num_rows and not self._limits.quarantined and all(isinstance(item, _Failed) for _, item in items):
             # What follows learns the columns from the first batch, though it has no rows.
             items.append((0, self._retries.call(self._work, rows.slice(0, 0))))
 
@@ -234,17 +289,25 @@ class RowErrors(Generic[R]):
         letters: list[Letter] = []
         for rows, item in attempt.items:
             if isinstance(item, _Failed):
-                failed.append(item.row)
-                letters.append(Letter.of(item.error, self._rows_before))
+                failed.append(item.rows)
+                letters += [self._letter(item.error, self._rows_before + row) for row in range(rows)]
             else:
                 results.append((self._rows_before, item))
             self._rows_before += rows
-        self._report.failed += len(failed)
+        self._report.failed += len(letters)
+        self._report.quarantined = self._limits.quarantined
         if failed and self._letters is not None:
             self._letters.write(pa.concat_batches(failed), letters)
         if attempt.ended is not None:
             raise attempt.ended
+        if failed and not results and not self._has_given:
+            # In quarantine; without this last call, what follows would not learn the columns.
+            results.append((self._rows_before, self._retries.call(self._work, failed[0].slice(0, 0))))
+        self._has_given = True
         return results
+
+    def _letter(self, error: DataflareError | None, row: int) -> Letter:
+        return Letter(row, QUARANTINED, self._limits.quarantined) if error is None else Letter.of(error, row)
 
     def end(self) -> None:
         """Check the limits once more, after the last row.

@@ -33,6 +33,7 @@ class _RecordedNode(BaseModel):
     rows_in: _Count
     rows_out: _Count
     failed: _Count
+    quarantined: str = ""
     guarantee: str | None = None
 
 

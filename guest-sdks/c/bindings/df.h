@@ -28,11 +28,14 @@ typedef struct {
 typedef struct dataflare_data_schemas_field_t {
   // The column's name; unique within its schema.
   df_string_t   name;
-  // The column's Arrow type in Arrow's own notation: `bool`, `int8` to `int64`, `uint8` to `uint64`,
-  // `halffloat`, `float`, `double`, `string`, `large_string`, `binary`, `large_binary`, `date32[day]`,
-  // `date64[ms]`, `timestamp[us]`, `timestamp[us, tz=UTC]`, `time32[ms]`, `time64[us]`,
-  // `duration[us]`, `decimal128(10, 2)`, `list<item: int64>`, `struct<a: int64, b: string>`,
-  // `dictionary<values=string, indices=int32, ordered=0>`, `null`.
+  // The column's Arrow type in Arrow's own notation: `null`, `bool`, `int8` to `int64`, `uint8` to `uint64`,
+  // `halffloat`, `float`, `double`, `string`, `large_string`, `binary`, `large_binary`, `fixed_size_binary[16]`,
+  // `date32[day]`, `date64[ms]`, `timestamp[us]`, `timestamp[us, tz=UTC]`, `time32[ms]`, `time64[us]`, `duration[us]` (units
+  // are `s`, `ms`, `us` and `ns`; `time32` has the first two, `time64` the last two), `decimal128(10, 2)` (and `decimal32`,
+  // `decimal64`, `decimal256`), `list<item: int64>`, `large_list<item: int64>`, `fixed_size_list<item: int64>[2]`,
+  // `struct<a: int64, b: string not null>`, `map<string, int64>`, `dictionary<values=string, indices=int32, ordered=0>`.
+  // Views of strings and of bytes come as `large_string` and `large_binary`, an extension type as its storage, with its name in
+  // the metadata. No other types reach a plugin.
   df_string_t   type_name;
   // Whether a value may be null.
   bool   nullable;
@@ -432,6 +435,8 @@ typedef uint8_t dataflare_plugin_datasets_writing_mode_t;
 #define DATAFLARE_PLUGIN_DATASETS_WRITING_MODE_REPLACE 1
 // Insert or update by key. A row whose operation is a delete removes the row of its key, if there is one; the operation
 // column itself is not written. Of several rows with the same key, the last one counts, so that rows can be written again.
+// Insert and update are the same: whether the key exists decides. A row with a null in its key is rejected, or null is equal
+// to null in keys: however often it is written, it is there once.
 #define DATAFLARE_PLUGIN_DATASETS_WRITING_MODE_MERGE 2
 
 // Why a call failed.
@@ -450,7 +455,7 @@ typedef struct dataflare_host_state_state_error_t {
 #define DATAFLARE_HOST_STATE_STATE_ERROR_INVALID_KEY 0
 // The value is longer than this many bytes, the operator's limit for one value.
 #define DATAFLARE_HOST_STATE_STATE_ERROR_VALUE_TOO_LARGE 1
-// The store would hold more than this many bytes, the operator's limit.
+// The store would hold more than this many bytes, the operator's limit, with keys and what the host counts for each entry.
 #define DATAFLARE_HOST_STATE_STATE_ERROR_QUOTA_EXCEEDED 2
 // The store cannot be reached now; a retry can help.
 #define DATAFLARE_HOST_STATE_STATE_ERROR_UNAVAILABLE 3
@@ -545,7 +550,8 @@ typedef struct dataflare_host_http_http_error_t {
   } val;
 } dataflare_host_http_http_error_t;
 
-// The operator did not grant this origin, method, header or address.
+// The operator did not grant this origin, method, header or address; an address that is not public needs a grant of its own.
+// Or the response repeats a secret that the host added to the request.
 #define DATAFLARE_HOST_HTTP_HTTP_ERROR_DENIED 0
 // The URL, the method or a header is not well formed.
 #define DATAFLARE_HOST_HTTP_HTTP_ERROR_INVALID_REQUEST 1
@@ -553,9 +559,10 @@ typedef struct dataflare_host_http_http_error_t {
 #define DATAFLARE_HOST_HTTP_HTTP_ERROR_CONNECTION_FAILED 2
 // The response did not end within this many milliseconds, the limit; a retry can help.
 #define DATAFLARE_HOST_HTTP_HTTP_ERROR_TIMED_OUT 3
-// The request or the response is larger than this many bytes, the operator's limit.
+// The body of the request or of the response is larger than this many bytes, the operator's limit. It holds for a body as it
+// comes, and expanded.
 #define DATAFLARE_HOST_HTTP_HTTP_ERROR_TOO_LARGE 4
-// More requests than the operator allows; a retry after this many milliseconds can help.
+// More requests than the operator allows, redirects included; a retry after this many milliseconds can help.
 #define DATAFLARE_HOST_HTTP_HTTP_ERROR_RATE_LIMITED 5
 // Anything else. The text is for logs: do not match it.
 #define DATAFLARE_HOST_HTTP_HTTP_ERROR_OTHER 6
@@ -569,23 +576,25 @@ typedef struct {
 typedef struct dataflare_host_http_request_t {
   // `GET`, `POST` and so on, in capitals.
   df_string_t   method;
-  // Absolute, `https` or `http`.
+  // Absolute, `https` or `http`, in ASCII with other characters as `%XX`, without a user or a password. What follows `#` is not
+  // sent.
   df_string_t   url;
-  // Names and values, in order; a name may occur several times.
+  // Names and values, in order; a name may occur several times. Values are visible ASCII, with spaces and tabs within.
   df_list_tuple2_string_string_t   headers;
   // The body; `none` if there is no body.
   df_option_list_u8_t   body;
-  // The time limit until the response has ended, in milliseconds. `none` takes the operator's limit, which is also the maximum.
+  // The time limit until the response has ended, redirects included, in milliseconds. `none` takes the operator's limit, which
+  // is also the maximum.
   df_option_u32_t   timeout_ms;
 } dataflare_host_http_request_t;
 
-// A complete response.
+// A complete response, the last one after redirects.
 typedef struct dataflare_host_http_response_t {
   // 100 to 599.
   uint16_t   status;
   // Names in lower case and values, in order; a name may occur several times.
   df_list_tuple2_string_string_t   headers;
-  // The body.
+  // The body, expanded if it was compressed with `gzip`.
   df_list_u8_t   body;
 } dataflare_host_http_response_t;
 
@@ -615,7 +624,7 @@ typedef struct dataflare_host_files_file_error_t {
   } val;
 } dataflare_host_files_file_error_t;
 
-// The file or directory does not exist.
+// The file or directory does not exist, or a directory above it does not: no call makes directories.
 #define DATAFLARE_HOST_FILES_FILE_ERROR_NOT_FOUND 0
 // The operator did not grant this: the path is in another directory or leads out, or only reading is granted.
 #define DATAFLARE_HOST_FILES_FILE_ERROR_DENIED 1
@@ -625,7 +634,7 @@ typedef struct dataflare_host_files_file_error_t {
 #define DATAFLARE_HOST_FILES_FILE_ERROR_WRONG_KIND 3
 // The path is not of the form above.
 #define DATAFLARE_HOST_FILES_FILE_ERROR_INVALID_PATH 4
-// It would exceed a limit that the operator set, or the disk is full.
+// It would exceed a limit that the operator set, such as that of open files, or the disk is full.
 #define DATAFLARE_HOST_FILES_FILE_ERROR_NO_SPACE 5
 // The device failed; a retry can help.
 #define DATAFLARE_HOST_FILES_FILE_ERROR_INPUT_OUTPUT 6
@@ -649,7 +658,7 @@ typedef uint8_t dataflare_host_files_entry_kind_t;
 #define DATAFLARE_HOST_FILES_ENTRY_KIND_FILE 0
 // A directory.
 #define DATAFLARE_HOST_FILES_ENTRY_KIND_DIRECTORY 1
-// Anything else; it cannot be opened.
+// Anything else, such as a symbolic link in a list. `open` and `stat` follow one that stays within its directory.
 #define DATAFLARE_HOST_FILES_ENTRY_KIND_OTHER 2
 
 // A file or a directory.
@@ -774,7 +783,7 @@ typedef struct dataflare_host_plugins_call_error_t {
 
 // The operator did not grant calls to this plugin.
 #define DATAFLARE_HOST_PLUGINS_CALL_ERROR_DENIED 0
-// The pipeline does not have this plugin.
+// The pipeline does not have this plugin, or it is neither a processor nor a transformer.
 #define DATAFLARE_HOST_PLUGINS_CALL_ERROR_NOT_FOUND 1
 // The call would close a cycle, or go deeper than the operator allows.
 #define DATAFLARE_HOST_PLUGINS_CALL_ERROR_TOO_DEEP 2
@@ -807,7 +816,8 @@ typedef struct dataflare_host_shared_shared_error_t {
 
 // The operator did not grant reading or writing this name.
 #define DATAFLARE_HOST_SHARED_SHARED_ERROR_DENIED 0
-// The shared batches would take more than this many bytes, the operator's limit.
+// The shared batches would take more than this many bytes, the operator's limit. Nothing was shared: a batch of that name
+// stays.
 #define DATAFLARE_HOST_SHARED_SHARED_ERROR_QUOTA_EXCEEDED 1
 // Anything else. The text is for logs: do not match it.
 #define DATAFLARE_HOST_SHARED_SHARED_ERROR_OTHER 2
@@ -1065,7 +1075,7 @@ typedef struct {
 
 // A read that is divided.
 typedef struct exports_dataflare_plugin_source_division_t {
-  // The parts, at least one. Each is bytes that only the source understands.
+  // The parts, at least one, no two of them the same. Each is bytes that only the source understands.
   df_list_list_u8_t   parts;
   // The state from which a read without a part continues when all parts have ended, such as the position of the change log
   // before the first row was read. `none` if such a read can only begin again.
@@ -1098,7 +1108,7 @@ typedef struct exports_dataflare_plugin_source_schema_change_t {
 typedef struct exports_dataflare_plugin_source_pause_t {
   // Where to continue; covers all rows that were read before. `none` within a transaction, as for a chunk.
   df_option_list_u8_t   state;
-  // When to ask again, in milliseconds from now.
+  // When to ask again, in milliseconds from now. The host may ask earlier.
   uint32_t   retry_after_ms;
 } exports_dataflare_plugin_source_pause_t;
 
@@ -1234,7 +1244,7 @@ typedef struct exports_dataflare_plugin_destination_target_t {
   exports_dataflare_plugin_destination_dataset_name_t   dataset;
   // The columns of its rows, with their roles.
   exports_dataflare_plugin_destination_schema_t   schema;
-  // The columns that identify a row, in order; not empty in the mode `merge`.
+  // The columns that identify a row, in order, whatever roles the schema has; not empty in the mode `merge`.
   df_list_string_t   key;
   // How its rows are written.
   exports_dataflare_plugin_destination_writing_mode_t   mode;
@@ -1440,7 +1450,7 @@ typedef struct exports_dataflare_plugin_validator_report_t {
   uint32_t   rows_checked;
   // Every rule with its number of violations, also rules without any. The counts are complete.
   exports_dataflare_plugin_validator_list_rule_count_t   counts;
-  // The violations, by row. If there are many, the list may have only the first ones.
+  // The violations, by row, those of the whole batch in any place. If there are many, the list may have only the first ones.
   exports_dataflare_plugin_validator_list_violation_t   violations;
 } exports_dataflare_plugin_validator_report_t;
 
@@ -1494,7 +1504,7 @@ extern bool dataflare_data_batches_method_batch_binary_column(dataflare_data_bat
 // A new batch with an integer column: added, or in the place of the column of this name. A replaced column of integers,
 // dates, times, timestamps or durations keeps its type (`out-of-range` if a value does not fit); any other becomes `int64`.
 // A replaced column keeps its metadata, an added one has none. `values` has one value for each row; `validity` is a bitmap,
-// `none` if no row is null.
+// `none` if no row is null. `out-of-range` for another number of values, or a bitmap that is too short.
 extern bool dataflare_data_batches_method_batch_with_int64_column(dataflare_data_batches_borrow_batch_t self, df_string_t *column, df_list_s64_t *values, df_list_u64_t *maybe_validity, dataflare_data_batches_own_batch_t *ret, dataflare_data_batches_data_error_t *err);
 // The same for floating-point numbers; a replaced column of floating-point numbers keeps its type, any other becomes
 // `double`.
@@ -1509,7 +1519,7 @@ extern bool dataflare_data_batches_method_batch_with_binary_column(dataflare_dat
 // A new batch with the values of one column converted to another Arrow type, by the host. `malformed` if a value cannot be
 // converted (the text names the value), `wrong-type` if the types cannot be.
 extern bool dataflare_data_batches_method_batch_cast_column(dataflare_data_batches_borrow_batch_t self, df_string_t *column, df_string_t *type_name, dataflare_data_batches_own_batch_t *ret, dataflare_data_batches_data_error_t *err);
-// A new batch of these columns, in this order.
+// A new batch of these columns, in this order. `out-of-range` for a column that is named twice.
 extern bool dataflare_data_batches_method_batch_select(dataflare_data_batches_borrow_batch_t self, df_list_string_t *columns, dataflare_data_batches_own_batch_t *ret, dataflare_data_batches_data_error_t *err);
 // A new batch with one column under another name. `out-of-range` if the new name is taken.
 extern bool dataflare_data_batches_method_batch_rename_column(dataflare_data_batches_borrow_batch_t self, df_string_t *column, df_string_t *to, dataflare_data_batches_own_batch_t *ret, dataflare_data_batches_data_error_t *err);
@@ -1524,20 +1534,26 @@ extern bool dataflare_data_batches_method_batch_slice(dataflare_data_batches_bor
 extern bool dataflare_data_batches_method_batch_to_arrow(dataflare_data_batches_borrow_batch_t self, df_list_u8_t *ret, dataflare_data_batches_data_error_t *err);
 // The same in words, several times faster for large batches.
 extern bool dataflare_data_batches_method_batch_to_arrow_words(dataflare_data_batches_borrow_batch_t self, dataflare_data_batches_word_buffer_t *ret, dataflare_data_batches_data_error_t *err);
-// The batch as JSON Lines: one object for each row, each followed by a line feed, the columns in order, nulls as `null`,
-// dates and timestamps in ISO 8601, byte strings in Base64, decimals as strings.
+// The batch as JSON Lines: one object for each row, each followed by a line feed, the columns in order. Nulls are `null`.
+// Dates, times and timestamps are in ISO 8601; a timestamp with a zone is in UTC, with `Z`. Durations are numbers of their
+// unit. Byte strings are in Base64. Decimals are numbers if their type has at most 15 digits, else strings. NaN and
+// infinities are `"NaN"`, `"Infinity"` and `"-Infinity"`. Structs are objects, lists are arrays, and a map is an array of
+// objects with `key` and `value`. `out-of-range` for a date outside of the years 1 to 9999.
 extern bool dataflare_data_batches_method_batch_to_json_lines(dataflare_data_batches_borrow_batch_t self, df_string_t *ret, dataflare_data_batches_data_error_t *err);
 // A batch of this many rows and no columns, to which you add columns.
 extern dataflare_data_batches_own_batch_t dataflare_data_batches_new_batch(uint32_t rows);
-// A batch from an Arrow IPC stream; several batches in the stream become one. `malformed` if the stream is not valid; the host
-// also checks offsets and UTF-8.
+// A batch from an Arrow IPC stream; several batches in the stream become one, and none a batch without rows. `malformed` if the
+// stream is not valid; the host also checks offsets and UTF-8.
 extern bool dataflare_data_batches_from_arrow(df_list_u8_t *encoded, dataflare_data_batches_own_batch_t *ret, dataflare_data_batches_data_error_t *err);
 // The same from words.
 extern bool dataflare_data_batches_from_arrow_words(dataflare_data_batches_word_buffer_t *encoded, dataflare_data_batches_own_batch_t *ret, dataflare_data_batches_data_error_t *err);
-// A batch from JSON Lines. With a schema, each line must fit it, and keys that it does not name are dropped. Without a schema,
-// the host infers it. `malformed` names the line.
+// A batch from JSON Lines, in the forms of `to-json-lines`; blank lines are skipped, and the last line feed may be missing. With
+// a schema, each line must fit it: a key that a line lacks is null, and keys that the schema does not name are dropped. Without
+// a schema, the host infers the columns from all lines, in the order in which their keys appear; strings stay strings.
+// `malformed` names the line.
 extern bool dataflare_data_batches_from_json_lines(df_string_t *lines, dataflare_data_batches_schema_t *maybe_schema, dataflare_data_batches_own_batch_t *ret, dataflare_data_batches_data_error_t *err);
-// One batch of all rows of these, in order. `wrong-type` if the schemas differ, `out-of-range` for an empty list.
+// One batch of all rows of these, in order, with the metadata of the first. `wrong-type` if names, types or nullability differ,
+// `out-of-range` for an empty list.
 extern bool dataflare_data_batches_concat(dataflare_data_batches_list_borrow_batch_t *parts, dataflare_data_batches_own_batch_t *ret, dataflare_data_batches_data_error_t *err);
 
 // Imported Functions from `dataflare:host/metrics@1.0.0`
@@ -1555,8 +1571,8 @@ extern bool dataflare_host_state_get(df_string_t *key, df_option_list_u8_t *ret,
 extern bool dataflare_host_state_set(df_string_t *key, df_list_u8_t *value, dataflare_host_state_state_error_t *err);
 // Remove a key. Idempotent: an absent key is not an error.
 extern bool dataflare_host_state_delete(df_string_t *key, dataflare_host_state_state_error_t *err);
-// The keys that begin with `prefix` and come after `after`, at most `limit` of them (0 means 1000, which is also
-// the maximum).
+// The keys that begin with `prefix` and come after `after`, which need not exist, at most `limit` of them (0 means 1000, which
+// is also the maximum).
 extern bool dataflare_host_state_list_keys(df_string_t *prefix, df_string_t *maybe_after, uint32_t limit, dataflare_host_state_key_page_t *ret, dataflare_host_state_state_error_t *err);
 // Set the key to `replacement` (`none` removes it), but only if its value equals `expected` (`none`: only if the key is absent).
 // Returns whether it did.
@@ -1608,25 +1624,28 @@ extern bool dataflare_host_files_create(df_string_t *path, bool replace, datafla
 extern bool dataflare_host_files_append(df_string_t *path, dataflare_host_files_own_writer_t *ret, dataflare_host_files_file_error_t *err);
 // Describe a file or a directory.
 extern bool dataflare_host_files_stat(df_string_t *path, dataflare_host_files_entry_t *ret, dataflare_host_files_file_error_t *err);
-// The entries of a directory, by name.
+// The entries of a directory, in the order of their names' bytes.
 extern bool dataflare_host_files_list_entries(df_string_t *path, dataflare_host_files_list_entry_t *ret, dataflare_host_files_file_error_t *err);
-// Delete a file. Idempotent: an absent file is not an error.
+// Delete a file, not a directory. Idempotent: an absent file is not an error.
 extern bool dataflare_host_files_delete(df_string_t *path, dataflare_host_files_file_error_t *err);
 
 // Imported Functions from `dataflare:host/plugins@1.0.0`
-// Pass a batch to a processor or a transformer, and return its result.
+// Pass a batch to a processor or a transformer, and return its result. The time that it takes counts for the caller too.
 extern bool dataflare_host_plugins_call(df_string_t *plugin, dataflare_host_plugins_own_batch_t input, dataflare_host_plugins_own_batch_t *ret, dataflare_host_plugins_call_error_t *err);
 
 // Imported Functions from `dataflare:host/shared@1.0.0`
-// The batch with this name; `none` if there is none yet.
+// The batch with this name; `none` if there is none yet. It stays as it is when another takes its place.
 extern bool dataflare_host_shared_get(df_string_t *name, dataflare_host_shared_option_own_batch_t *ret, dataflare_host_shared_shared_error_t *err);
-// Share a batch under a name; replaces a batch of that name.
+// Share a batch under a name; replaces a batch of that name, which then no longer counts towards the limit. Needs a grant for
+// writing, which includes reading.
 extern bool dataflare_host_shared_put(df_string_t *name, dataflare_host_shared_own_batch_t data, dataflare_host_shared_shared_error_t *err);
 
 // Imported Functions from `dataflare:host/tasks@1.0.0`
-// Report progress. `done` and `total` count in the plugin's own unit; `total` is 0 if it is not known.
+// Report progress. `done` and `total` count in the plugin's own unit; `total` is 0 if it is not known. Never fails; of reports
+// that come too fast, the latest counts.
 extern void dataflare_host_tasks_report_progress(uint32_t done, uint32_t total, df_string_t *message);
-// Whether the operator wants the call to end. Then return `cancelled` soon: a call that continues is stopped at its time limit.
+// Whether the operator wants the call to end; it stays so. Then return `cancelled` soon: a call that continues is stopped at its
+// time limit.
 extern bool dataflare_host_tasks_is_cancelled(void);
 
 // Imported Functions from `dataflare:host/clock@1.0.0`

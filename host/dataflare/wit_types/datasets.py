@@ -127,4 +127,7 @@ Since version 1.0.0.
 - `merge`: Insert or update by key. A row whose operation is a delete removes the row
   of its key, if there is one; the operation column itself is not written. Of several
   rows with the same key, the last one counts, so that rows can be written again.
+  Insert and update are the same: whether the key exists decides. A row with a null
+  in its key is rejected, or null is equal to null in keys: however often it is
+  written, it is there once.
 """

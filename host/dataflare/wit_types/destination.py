@@ -6,10 +6,13 @@ A plugin that takes rows out of the pipeline.
 A run is `open`, any number of `write`, `change-schema` and `flush`, then `finish` or
 `abort`. An instance has one run at a time: `open` comes only if none is under way.
 After `finish`, only `flush`, `finish` and `abort` may come again, and change
-nothing; after `abort`, only `abort`. `abilities` and `plan` may come at any time
-after `initialize` and change nothing.
+nothing; after `abort`, only `abort`; then another `open`. After an error of `open`
+no run is under way: `open` may come again, and `abort` does nothing. `abilities` and
+`plan` may come at any time after `initialize` and change nothing.
 
 - Rows need not be safe before `flush` or `finish` says that they are.
+- Tokens are the host's: any bytes, also an empty list. The destination returns them
+  as they were given.
 - Rows are written in the order of the calls.
 - A flush is for all targets of the run, and never divides a transaction of the
   source: the host flushes only where the source gave a state.
@@ -110,7 +113,9 @@ class Target:
     schema: _schemas.Schema
     """The columns of its rows, with their roles."""
     key: _abc.Sequence[str]
-    """The columns that identify a row, in order; not empty in the mode `merge`."""
+    """The columns that identify a row, in order, whatever roles the schema has; not
+    empty in the mode `merge`.
+    """
     mode: _datasets.WritingMode
     """How its rows are written."""
 

@@ -5,8 +5,10 @@ Files in the directories that the operator granted, each with a name, for readin
 for reading and writing.
 
 A path is `name/rest`, with `/` on every system: `name` is the name of a granted
-directory, `rest` stays within it. `..`, absolute paths and symbolic links that lead
-out are refused. Files are bytes; positions count bytes from 0.
+directory, `rest` stays within it; `name` alone is the directory itself. `..`,
+absolute paths and symbolic links that lead out are `denied`; empty parts, `.`,
+backslashes and null characters are `invalid-path`. Files are bytes; positions count
+bytes from 0.
 
 Names that begin with `.dataflare-` are the host's own, for what is not published
 yet: they are not listed, and `invalid-path`. After a crash some may stay in the
@@ -42,7 +44,8 @@ FileError: _t.TypeAlias = _df.Variant
 
 Since version 1.0.0.
 
-- `not-found` with a `string`: The file or directory does not exist.
+- `not-found` with a `string`: The file or directory does not exist, or a directory
+  above it does not: no call makes directories.
 - `denied` with a `string`: The operator did not grant this: the path is in another
   directory or leads out, or only reading is granted.
 - `already-exists` with a `string`: The file exists already, and the call must create
@@ -50,8 +53,8 @@ Since version 1.0.0.
 - `wrong-kind` with a `string`: A directory where a file is needed, or the reverse,
   or neither.
 - `invalid-path` with a `string`: The path is not of the form above.
-- `no-space` with a `string`: It would exceed a limit that the operator set, or the
-  disk is full.
+- `no-space` with a `string`: It would exceed a limit that the operator set, such as
+  that of open files, or the disk is full.
 - `input-output` with a `string`: The device failed; a retry can help.
 - `busy` with a `string`: Another writer appends to the file; a retry can help when
   it has ended.
@@ -79,7 +82,8 @@ Since version 1.0.0.
 
 - `file`: A file of bytes.
 - `directory`: A directory.
-- `other`: Anything else; it cannot be opened.
+- `other`: Anything else, such as a symbolic link in a list. `open` and `stat` follow
+  one that stays within its directory.
 """
 
 

@@ -4,7 +4,8 @@
 Log events, which the host passes to the operator's logging.
 
 Calls never fail. The host limits their rate and their size: events above the limit
-are dropped and counted.
+are dropped and counted, and long texts are cut. A call that goes on after very many
+events were dropped may be stopped, as at its time limit.
 
 Since version 1.0.0.
 """

@@ -21,7 +21,8 @@ CallError: _t.TypeAlias = _df.Variant
 Since version 1.0.0.
 
 - `denied` with a `string`: The operator did not grant calls to this plugin.
-- `not-found` with a `string`: The pipeline does not have this plugin.
+- `not-found` with a `string`: The pipeline does not have this plugin, or it is
+  neither a processor nor a transformer.
 - `too-deep` with a `string`: The call would close a cycle, or go deeper than the
   operator allows.
 - `failed` with a `string`: The other plugin returned an error; the text is its

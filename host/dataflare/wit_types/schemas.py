@@ -27,12 +27,18 @@ class Field:
     name: str
     """The column's name; unique within its schema."""
     type_name: str
-    """The column's Arrow type in Arrow's own notation: `bool`, `int8` to `int64`,
-    `uint8` to `uint64`, `halffloat`, `float`, `double`, `string`, `large_string`,
-    `binary`, `large_binary`, `date32[day]`, `date64[ms]`, `timestamp[us]`,
-    `timestamp[us, tz=UTC]`, `time32[ms]`, `time64[us]`, `duration[us]`,
-    `decimal128(10, 2)`, `list<item: int64>`, `struct<a: int64, b: string>`,
-    `dictionary<values=string, indices=int32, ordered=0>`, `null`.
+    """The column's Arrow type in Arrow's own notation: `null`, `bool`, `int8` to
+    `int64`, `uint8` to `uint64`, `halffloat`, `float`, `double`, `string`,
+    `large_string`, `binary`, `large_binary`, `fixed_size_binary[16]`, `date32[day]`,
+    `date64[ms]`, `timestamp[us]`, `timestamp[us, tz=UTC]`, `time32[ms]`,
+    `time64[us]`, `duration[us]` (units are `s`, `ms`, `us` and `ns`; `time32` has
+    the first two, `time64` the last two), `decimal128(10, 2)` (and `decimal32`,
+    `decimal64`, `decimal256`), `list<item: int64>`, `large_list<item: int64>`,
+    `fixed_size_list<item: int64>[2]`, `struct<a: int64, b: string not null>`,
+    `map<string, int64>`, `dictionary<values=string, indices=int32, ordered=0>`.
+    Views of strings and of bytes come as `large_string` and `large_binary`, an
+    extension type as its storage, with its name in the metadata. No other types
+    reach a plugin.
     """
     nullable: bool
     """Whether a value may be null."""

@@ -3,9 +3,10 @@
 
 A plugin that brings rows into the pipeline.
 
-A read is `open`, any number of `read` and `acknowledge`, then `close`. An instance
-has one read at a time. `discover`, `split` and `estimate` may come at any time after
-`initialize`, also during a read, and change nothing.
+A read is `open`, any number of `read` and `acknowledge`, then `close`; `acknowledge`
+may also come after the last `read`. An instance has one read at a time; after an
+error of `open` it has none. `discover`, `split` and `estimate` may come at any time
+after `initialize`, also during a read, and change nothing.
 
 The state belongs to the source: bytes that say where to continue. Prefer JSON, so
 that operators can read it.
@@ -106,7 +107,9 @@ class Division:
     """
 
     parts: _abc.Sequence[bytes]
-    """The parts, at least one. Each is bytes that only the source understands."""
+    """The parts, at least one, no two of them the same. Each is bytes that only the
+    source understands.
+    """
     rest: bytes | None = None
     """The state from which a read without a part continues when all parts have ended,
     such as the position of the change log before the first row was read. `none` if
@@ -181,7 +184,7 @@ class Pause:
     transaction, as for a chunk.
     """
     retry_after_ms: int
-    """When to ask again, in milliseconds from now."""
+    """When to ask again, in milliseconds from now. The host may ask earlier."""
 
     if _t.TYPE_CHECKING:
 

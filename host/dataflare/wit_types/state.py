@@ -4,8 +4,9 @@
 Small values that outlive the plugin's instance: a key-value store for each plugin of
 each pipeline.
 
-Every call is atomic. It is durable when it returns, if the operator's store is
-durable.
+Every call is atomic, also among several instances, which share the values. It is
+durable when it returns, if the operator's store is durable. A call that fails
+changes nothing. An empty value is a value.
 
 Since version 1.0.0.
 """
@@ -30,7 +31,7 @@ Since version 1.0.0.
 - `value-too-large` with a `u32`: The value is longer than this many bytes, the
   operator's limit for one value.
 - `quota-exceeded` with a `u32`: The store would hold more than this many bytes, the
-  operator's limit.
+  operator's limit, with keys and what the host counts for each entry.
 - `unavailable` with a `string`: The store cannot be reached now; a retry can help.
 - `other` with a `string`: Anything else. The text is for logs: do not match it.
 """

@@ -87,6 +87,6 @@ class Report:
     complete.
     """
     violations: _abc.Sequence[Violation]
-    """The violations, by row. If there are many, the list may have only the first
-    ones.
+    """The violations, by row, those of the whole batch in any place. If there are many,
+    the list may have only the first ones.
     """

@@ -21,7 +21,7 @@ import (
 type WordBuffer = dataflare_data_batches.WordBuffer
 
 const (
-	// The file or directory does not exist.
+	// The file or directory does not exist, or a directory above it does not: no call makes directories.
 	FileErrorNotFound uint8 = 0
 	// The operator did not grant this: the path is in another directory or leads out, or only reading is granted.
 	FileErrorDenied uint8 = 1
@@ -31,7 +31,7 @@ const (
 	FileErrorWrongKind uint8 = 3
 	// The path is not of the form above.
 	FileErrorInvalidPath uint8 = 4
-	// It would exceed a limit that the operator set, or the disk is full.
+	// It would exceed a limit that the operator set, such as that of open files, or the disk is full.
 	FileErrorNoSpace uint8 = 5
 	// The device failed; a retry can help.
 	FileErrorInputOutput uint8 = 6
@@ -147,7 +147,7 @@ const (
 	EntryKindFile uint8 = 0
 	// A directory.
 	EntryKindDirectory uint8 = 1
-	// Anything else; it cannot be opened.
+	// Anything else, such as a symbolic link in a list. `open` and `stat` follow one that stays within its directory.
 	EntryKindOther uint8 = 2
 )
 

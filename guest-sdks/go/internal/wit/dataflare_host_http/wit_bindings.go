@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// The operator did not grant this origin, method, header or address.
+	// The operator did not grant this origin, method, header or address; an address that is not public needs a grant of its own.
+	// Or the response repeats a secret that the host added to the request.
 	HttpErrorDenied uint8 = 0
 	// The URL, the method or a header is not well formed.
 	HttpErrorInvalidRequest uint8 = 1
@@ -26,9 +27,10 @@ const (
 	HttpErrorConnectionFailed uint8 = 2
 	// The response did not end within this many milliseconds, the limit; a retry can help.
 	HttpErrorTimedOut uint8 = 3
-	// The request or the response is larger than this many bytes, the operator's limit.
+	// The body of the request or of the response is larger than this many bytes, the operator's limit. It holds for a body as it
+	// comes, and expanded.
 	HttpErrorTooLarge uint8 = 4
-	// More requests than the operator allows; a retry after this many milliseconds can help.
+	// More requests than the operator allows, redirects included; a retry after this many milliseconds can help.
 	HttpErrorRateLimited uint8 = 5
 	// Anything else. The text is for logs: do not match it.
 	HttpErrorOther uint8 = 6
@@ -113,23 +115,25 @@ func MakeHttpErrorOther(value string) HttpError {
 type Request struct {
 	// `GET`, `POST` and so on, in capitals.
 	Method string
-	// Absolute, `https` or `http`.
+	// Absolute, `https` or `http`, in ASCII with other characters as `%XX`, without a user or a password. What follows `#` is not
+	// sent.
 	Url string
-	// Names and values, in order; a name may occur several times.
+	// Names and values, in order; a name may occur several times. Values are visible ASCII, with spaces and tabs within.
 	Headers []witTypes.Tuple2[string, string]
 	// The body; `none` if there is no body.
 	Body witTypes.Option[[]uint8]
-	// The time limit until the response has ended, in milliseconds. `none` takes the operator's limit, which is also the maximum.
+	// The time limit until the response has ended, redirects included, in milliseconds. `none` takes the operator's limit, which
+	// is also the maximum.
 	TimeoutMs witTypes.Option[uint32]
 }
 
-// A complete response.
+// A complete response, the last one after redirects.
 type Response struct {
 	// 100 to 599.
 	Status uint16
 	// Names in lower case and values, in order; a name may occur several times.
 	Headers []witTypes.Tuple2[string, string]
-	// The body.
+	// The body, expanded if it was compressed with `gzip`.
 	Body []uint8
 }
 

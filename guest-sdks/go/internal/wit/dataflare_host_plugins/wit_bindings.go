@@ -23,7 +23,7 @@ type Batch = dataflare_data_batches.Batch
 const (
 	// The operator did not grant calls to this plugin.
 	CallErrorDenied uint8 = 0
-	// The pipeline does not have this plugin.
+	// The pipeline does not have this plugin, or it is neither a processor nor a transformer.
 	CallErrorNotFound uint8 = 1
 	// The call would close a cycle, or go deeper than the operator allows.
 	CallErrorTooDeep uint8 = 2

@@ -23,7 +23,8 @@ type Batch = dataflare_data_batches.Batch
 const (
 	// The operator did not grant reading or writing this name.
 	SharedErrorDenied uint8 = 0
-	// The shared batches would take more than this many bytes, the operator's limit.
+	// The shared batches would take more than this many bytes, the operator's limit. Nothing was shared: a batch of that name
+	// stays.
 	SharedErrorQuotaExceeded uint8 = 1
 	// Anything else. The text is for logs: do not match it.
 	SharedErrorOther uint8 = 2

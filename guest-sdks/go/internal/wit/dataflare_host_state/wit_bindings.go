@@ -22,7 +22,7 @@ const (
 	StateErrorInvalidKey uint8 = 0
 	// The value is longer than this many bytes, the operator's limit for one value.
 	StateErrorValueTooLarge uint8 = 1
-	// The store would hold more than this many bytes, the operator's limit.
+	// The store would hold more than this many bytes, the operator's limit, with keys and what the host counts for each entry.
 	StateErrorQuotaExceeded uint8 = 2
 	// The store cannot be reached now; a retry can help.
 	StateErrorUnavailable uint8 = 3

@@ -102,6 +102,8 @@ const (
 	WritingModeReplace uint8 = 1
 	// Insert or update by key. A row whose operation is a delete removes the row of its key, if there is one; the operation
 	// column itself is not written. Of several rows with the same key, the last one counts, so that rows can be written again.
+	// Insert and update are the same: whether the key exists decides. A row with a null in its key is rejected, or null is equal
+	// to null in keys: however often it is written, it is there once.
 	WritingModeMerge uint8 = 2
 )
 

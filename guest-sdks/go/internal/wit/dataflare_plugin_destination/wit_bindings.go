@@ -63,7 +63,7 @@ type Target struct {
 	Dataset dataflare_plugin_datasets.DatasetName
 	// The columns of its rows, with their roles.
 	Schema dataflare_data_schemas.Schema
-	// The columns that identify a row, in order; not empty in the mode `merge`.
+	// The columns that identify a row, in order, whatever roles the schema has; not empty in the mode `merge`.
 	Key []string
 	// How its rows are written.
 	Mode dataflare_plugin_datasets.WritingMode

@@ -47,7 +47,7 @@ type EstimatedRows struct {
 
 // A read that is divided.
 type Division struct {
-	// The parts, at least one. Each is bytes that only the source understands.
+	// The parts, at least one, no two of them the same. Each is bytes that only the source understands.
 	Parts [][]uint8
 	// The state from which a read without a part continues when all parts have ended, such as the position of the change log
 	// before the first row was read. `none` if such a read can only begin again.
@@ -78,7 +78,7 @@ type SchemaChange struct {
 type Pause struct {
 	// Where to continue; covers all rows that were read before. `none` within a transaction, as for a chunk.
 	State witTypes.Option[[]uint8]
-	// When to ask again, in milliseconds from now.
+	// When to ask again, in milliseconds from now. The host may ask earlier.
 	RetryAfterMs uint32
 }
 

@@ -69,6 +69,6 @@ type Report struct {
 	RowsChecked uint32
 	// Every rule with its number of violations, also rules without any. The counts are complete.
 	Counts []RuleCount
-	// The violations, by row. If there are many, the list may have only the first ones.
+	// The violations, by row, those of the whole batch in any place. If there are many, the list may have only the first ones.
 	Violations []Violation
 }

@@ -25,9 +25,11 @@ pub mod exports {
       ///
       /// A run is `open`, any number of `write`, `change-schema` and `flush`, then `finish` or `abort`. An instance has one run at a
       /// time: `open` comes only if none is under way. After `finish`, only `flush`, `finish` and `abort` may come again, and change
-      /// nothing; after `abort`, only `abort`. `abilities` and `plan` may come at any time after `initialize` and change nothing.
+      /// nothing; after `abort`, only `abort`; then another `open`. After an error of `open` no run is under way: `open` may come again,
+      /// and `abort` does nothing. `abilities` and `plan` may come at any time after `initialize` and change nothing.
       ///
       /// - Rows need not be safe before `flush` or `finish` says that they are.
+      /// - Tokens are the host's: any bytes, also an empty list. The destination returns them as they were given.
       /// - Rows are written in the order of the calls.
       /// - A flush is for all targets of the run, and never divides a transaction of the source: the host flushes only where the source
       ///   gave a state.
@@ -106,7 +108,7 @@ pub mod exports {
           pub dataset: DatasetName,
           /// The columns of its rows, with their roles.
           pub schema: Schema,
-          /// The columns that identify a row, in order; not empty in the mode `merge`.
+          /// The columns that identify a row, in order, whatever roles the schema has; not empty in the mode `merge`.
           pub key: _rt::Vec::<_rt::String>,
           /// How its rows are written.
           pub mode: WritingMode,
@@ -3100,7 +3102,8 @@ pub trait Guest {
   /// What the destination can do with this configuration.
   #[allow(async_fn_in_trait)]
   fn abilities() -> ::core::result::Result<Ability,Error>;
-  /// What `open` with these targets would change. Errors as for `open`, apart from `superseded`.
+  /// What `open` with these targets would change. Errors as for `open`, apart from `superseded`: what `open` would refuse, `plan`
+  /// refuses in the same way.
   #[allow(async_fn_in_trait)]
   fn plan(targets: _rt::Vec::<Target>,) -> ::core::result::Result<_rt::Vec::<PlannedChange>,Error>;
   /// Create what is missing, shut out older runs of the pipeline, and begin. Returns the last token that was kept for the
@@ -3109,11 +3112,11 @@ pub trait Guest {
   /// has begun.
   #[allow(async_fn_in_trait)]
   fn open(run: RunName,targets: _rt::Vec::<Target>,) -> ::core::result::Result<::core::option::Option<_rt::Vec::<u8>>,Error>;
-  /// Accept the rows of a batch for a target (its position in the list that `open` was given, from 0). The batch has exactly the
-  /// columns of the target's schema, or of the last `change-schema`: names, types and nullability, in order. Roles are in the
-  /// schema; the batch's own metadata may differ. Returns the rows that are rejected, each once, in ascending order; all others
-  /// count as written. After an error none of the batch's rows counts: after `rate-limited` and `unavailable` the host makes the
-  /// same call again, after any other error it calls `abort`.
+  /// Accept the rows of a batch for a target (its position in the list that `open` was given, from 0). The batch may have no rows.
+  /// It has exactly the columns of the target's schema, or of the last `change-schema`: names, types and nullability, in order.
+  /// Roles are in the schema; the batch's own metadata may differ. Returns the rows that are rejected, each once, in ascending
+  /// order; all others count as written. After an error none of the batch's rows counts: after `rate-limited` and `unavailable`
+  /// the host makes the same call again, after any other error it calls `abort`.
   #[allow(async_fn_in_trait)]
   fn write(target: u32,rows: Batch,) -> ::core::result::Result<_rt::Vec::<RejectedRow>,Error>;
   /// Rows of a target have this schema from here on; its key stays. `unsupported` for a change that is not among the abilities; the

@@ -24,11 +24,14 @@ pub mod dataflare {
       pub struct Field {
         /// The column's name; unique within its schema.
         pub name: _rt::String,
-        /// The column's Arrow type in Arrow's own notation: `bool`, `int8` to `int64`, `uint8` to `uint64`,
-        /// `halffloat`, `float`, `double`, `string`, `large_string`, `binary`, `large_binary`, `date32[day]`,
-        /// `date64[ms]`, `timestamp[us]`, `timestamp[us, tz=UTC]`, `time32[ms]`, `time64[us]`,
-        /// `duration[us]`, `decimal128(10, 2)`, `list<item: int64>`, `struct<a: int64, b: string>`,
-        /// `dictionary<values=string, indices=int32, ordered=0>`, `null`.
+        /// The column's Arrow type in Arrow's own notation: `null`, `bool`, `int8` to `int64`, `uint8` to `uint64`,
+        /// `halffloat`, `float`, `double`, `string`, `large_string`, `binary`, `large_binary`, `fixed_size_binary[16]`,
+        /// `date32[day]`, `date64[ms]`, `timestamp[us]`, `timestamp[us, tz=UTC]`, `time32[ms]`, `time64[us]`, `duration[us]` (units
+        /// are `s`, `ms`, `us` and `ns`; `time32` has the first two, `time64` the last two), `decimal128(10, 2)` (and `decimal32`,
+        /// `decimal64`, `decimal256`), `list<item: int64>`, `large_list<item: int64>`, `fixed_size_list<item: int64>[2]`,
+        /// `struct<a: int64, b: string not null>`, `map<string, int64>`, `dictionary<values=string, indices=int32, ordered=0>`.
+        /// Views of strings and of bytes come as `large_string` and `large_binary`, an extension type as its storage, with its name in
+        /// the metadata. No other types reach a plugin.
         pub type_name: _rt::String,
         /// Whether a value may be null.
         pub nullable: bool,
@@ -1377,7 +1380,7 @@ pub mod dataflare {
         /// A new batch with an integer column: added, or in the place of the column of this name. A replaced column of integers,
         /// dates, times, timestamps or durations keeps its type (`out-of-range` if a value does not fit); any other becomes `int64`.
         /// A replaced column keeps its metadata, an added one has none. `values` has one value for each row; `validity` is a bitmap,
-        /// `none` if no row is null.
+        /// `none` if no row is null. `out-of-range` for another number of values, or a bitmap that is too short.
         #[allow(async_fn_in_trait)]
         pub fn with_int64_column(&self,column: &str,values: &[i64],validity: ::core::option::Option<&[u64]>,) -> ::core::result::Result<Batch,DataError>{
           unsafe {
@@ -2343,7 +2346,7 @@ pub mod dataflare {
       }
       impl Batch {
         #[allow(unused_unsafe, clippy::all)]
-        /// A new batch of these columns, in this order.
+        /// A new batch of these columns, in this order. `out-of-range` for a column that is named twice.
         #[allow(async_fn_in_trait)]
         pub fn select(&self,columns: &[_rt::String],) -> ::core::result::Result<Batch,DataError>{
           unsafe {
@@ -3397,8 +3400,11 @@ pub mod dataflare {
       }
       impl Batch {
         #[allow(unused_unsafe, clippy::all)]
-        /// The batch as JSON Lines: one object for each row, each followed by a line feed, the columns in order, nulls as `null`,
-        /// dates and timestamps in ISO 8601, byte strings in Base64, decimals as strings.
+        /// The batch as JSON Lines: one object for each row, each followed by a line feed, the columns in order. Nulls are `null`.
+        /// Dates, times and timestamps are in ISO 8601; a timestamp with a zone is in UTC, with `Z`. Durations are numbers of their
+        /// unit. Byte strings are in Base64. Decimals are numbers if their type has at most 15 digits, else strings. NaN and
+        /// infinities are `"NaN"`, `"Infinity"` and `"-Infinity"`. Structs are objects, lists are arrays, and a map is an array of
+        /// objects with `key` and `value`. `out-of-range` for a date outside of the years 1 to 9999.
         #[allow(async_fn_in_trait)]
         pub fn to_json_lines(&self,) -> ::core::result::Result<_rt::String,DataError>{
           unsafe {
@@ -3562,8 +3568,8 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// A batch from an Arrow IPC stream; several batches in the stream become one. `malformed` if the stream is not valid; the host
-      /// also checks offsets and UTF-8.
+      /// A batch from an Arrow IPC stream; several batches in the stream become one, and none a batch without rows. `malformed` if the
+      /// stream is not valid; the host also checks offsets and UTF-8.
       #[allow(async_fn_in_trait)]
       pub fn from_arrow(encoded: &[u8],) -> ::core::result::Result<Batch,DataError>{
         unsafe {
@@ -3852,8 +3858,10 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// A batch from JSON Lines. With a schema, each line must fit it, and keys that it does not name are dropped. Without a schema,
-      /// the host infers it. `malformed` names the line.
+      /// A batch from JSON Lines, in the forms of `to-json-lines`; blank lines are skipped, and the last line feed may be missing. With
+      /// a schema, each line must fit it: a key that a line lacks is null, and keys that the schema does not name are dropped. Without
+      /// a schema, the host infers the columns from all lines, in the order in which their keys appear; strings stay strings.
+      /// `malformed` names the line.
       #[allow(async_fn_in_trait)]
       pub fn from_json_lines(lines: &str,schema: ::core::option::Option<&Schema>,) -> ::core::result::Result<Batch,DataError>{
         unsafe {
@@ -4070,7 +4078,8 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// One batch of all rows of these, in order. `wrong-type` if the schemas differ, `out-of-range` for an empty list.
+      /// One batch of all rows of these, in order, with the metadata of the first. `wrong-type` if names, types or nullability differ,
+      /// `out-of-range` for an empty list.
       #[allow(async_fn_in_trait)]
       pub fn concat(parts: &[&Batch],) -> ::core::result::Result<Batch,DataError>{
         unsafe {
@@ -5890,7 +5899,9 @@ pub mod dataflare {
     /// Numbers about the plugin's work, which the host adds to its own.
     ///
     /// Calls never fail. The host limits the number of distinct names and labels: values above the limit are dropped and counted.
-    /// Names match `[a-z][a-z0-9_.]{0,62}`. Values with other names, and numbers that are not finite, are dropped and counted too.
+    /// Names match `[a-z][a-z0-9_.]{0,62}`, those of labels `[a-zA-Z_][a-zA-Z0-9_.]{0,62}`; of equal labels, the last counts. A name
+    /// stays a counter, a gauge or a histogram, as it was first used. Values with other names or of another kind, negative amounts, and
+    /// numbers that are not finite, are dropped and counted too.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod metrics {
       #[used]
@@ -6024,7 +6035,8 @@ pub mod dataflare {
 
     /// Small values that outlive the plugin's instance: a key-value store for each plugin of each pipeline.
     ///
-    /// Every call is atomic. It is durable when it returns, if the operator's store is durable.
+    /// Every call is atomic, also among several instances, which share the values. It is durable when it returns, if the operator's
+    /// store is durable. A call that fails changes nothing. An empty value is a value.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod state {
       #[used]
@@ -6040,7 +6052,7 @@ pub mod dataflare {
         InvalidKey(_rt::String),
         /// The value is longer than this many bytes, the operator's limit for one value.
         ValueTooLarge(u32),
-        /// The store would hold more than this many bytes, the operator's limit.
+        /// The store would hold more than this many bytes, the operator's limit, with keys and what the host counts for each entry.
         QuotaExceeded(u32),
         /// The store cannot be reached now; a retry can help.
         Unavailable(_rt::String),
@@ -6394,8 +6406,8 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// The keys that begin with `prefix` and come after `after`, at most `limit` of them (0 means 1000, which is also
-      /// the maximum).
+      /// The keys that begin with `prefix` and come after `after`, which need not exist, at most `limit` of them (0 means 1000, which
+      /// is also the maximum).
       #[allow(async_fn_in_trait)]
       pub fn list_keys(prefix: &str,after: ::core::option::Option<&str>,limit: u32,) -> ::core::result::Result<KeyPage,StateError>{
         unsafe {
@@ -6783,6 +6795,18 @@ pub mod dataflare {
     }
 
     /// HTTP requests that the host makes for the plugin, to the origins and with the methods that the operator granted.
+    ///
+    /// - Redirects: the host follows the statuses 301, 302, 303, 307 and 308 that have a header `location`, at most as many in a row
+    ///   as the operator allows, and the plugin gets the last response. Each target is checked like a request of its own: it is
+    ///   `denied` if its origin or method is not granted. One redirect too many is `other`. An operator who allows none leaves
+    ///   redirects to the plugin, as responses. After 303, and after 301 or 302 to a `POST`, the request becomes a `GET` without a body
+    ///   (a `HEAD` stays one). Headers that could hold credentials are not sent to another origin.
+    /// - Compression: the host accepts `gzip`, and expands such a body. The response then has no header `content-encoding` and no
+    ///   `content-length`. A body in any other encoding comes as it is, with its headers.
+    /// - Headers that belong to a connection, or to a proxy, are the host's, such as `host`, `content-length`, `accept-encoding` and
+    ///   `connection`: they are `denied`, and responses come without those of the connection.
+    /// - The host keeps no cookies and no cached responses. It does not make a failed request again, except at once and on a new
+    ///   connection, where a kept one had ended and the method is idempotent.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod http {
       #[used]
@@ -6794,7 +6818,8 @@ pub mod dataflare {
       /// Why there is no response. A response with an error status is a response.
       #[derive(Clone, PartialEq)]
       pub enum HttpError {
-        /// The operator did not grant this origin, method, header or address.
+        /// The operator did not grant this origin, method, header or address; an address that is not public needs a grant of its own.
+        /// Or the response repeats a secret that the host added to the request.
         Denied(_rt::String),
         /// The URL, the method or a header is not well formed.
         InvalidRequest(_rt::String),
@@ -6802,9 +6827,10 @@ pub mod dataflare {
         ConnectionFailed(_rt::String),
         /// The response did not end within this many milliseconds, the limit; a retry can help.
         TimedOut(u32),
-        /// The request or the response is larger than this many bytes, the operator's limit.
+        /// The body of the request or of the response is larger than this many bytes, the operator's limit. It holds for a body as it
+        /// comes, and expanded.
         TooLarge(u32),
-        /// More requests than the operator allows; a retry after this many milliseconds can help.
+        /// More requests than the operator allows, redirects included; a retry after this many milliseconds can help.
         RateLimited(u32),
         /// Anything else. The text is for logs: do not match it.
         Other(_rt::String),
@@ -6848,13 +6874,15 @@ pub mod dataflare {
       pub struct Request {
         /// `GET`, `POST` and so on, in capitals.
         pub method: _rt::String,
-        /// Absolute, `https` or `http`.
+        /// Absolute, `https` or `http`, in ASCII with other characters as `%XX`, without a user or a password. What follows `#` is not
+        /// sent.
         pub url: _rt::String,
-        /// Names and values, in order; a name may occur several times.
+        /// Names and values, in order; a name may occur several times. Values are visible ASCII, with spaces and tabs within.
         pub headers: _rt::Vec::<(_rt::String,_rt::String,)>,
         /// The body; `none` if there is no body.
         pub body: ::core::option::Option<_rt::Vec::<u8>>,
-        /// The time limit until the response has ended, in milliseconds. `none` takes the operator's limit, which is also the maximum.
+        /// The time limit until the response has ended, redirects included, in milliseconds. `none` takes the operator's limit, which
+        /// is also the maximum.
         pub timeout_ms: ::core::option::Option<u32>,
       }
       impl ::core::fmt::Debug for Request {
@@ -6862,14 +6890,14 @@ pub mod dataflare {
           f.debug_struct("Request").field("method", &self.method).field("url", &self.url).field("headers", &self.headers).field("body", &self.body).field("timeout-ms", &self.timeout_ms).finish()
         }
       }
-      /// A complete response.
+      /// A complete response, the last one after redirects.
       #[derive(Clone, PartialEq)]
       pub struct Response {
         /// 100 to 599.
         pub status: u16,
         /// Names in lower case and values, in order; a name may occur several times.
         pub headers: _rt::Vec::<(_rt::String,_rt::String,)>,
-        /// The body.
+        /// The body, expanded if it was compressed with `gzip`.
         pub body: _rt::Vec::<u8>,
       }
       impl ::core::fmt::Debug for Response {
@@ -7068,8 +7096,9 @@ pub mod dataflare {
 
     /// Files in the directories that the operator granted, each with a name, for reading or for reading and writing.
     ///
-    /// A path is `name/rest`, with `/` on every system: `name` is the name of a granted directory, `rest` stays within it. `..`,
-    /// absolute paths and symbolic links that lead out are refused. Files are bytes; positions count bytes from 0.
+    /// A path is `name/rest`, with `/` on every system: `name` is the name of a granted directory, `rest` stays within it; `name` alone
+    /// is the directory itself. `..`, absolute paths and symbolic links that lead out are `denied`; empty parts, `.`, backslashes and
+    /// null characters are `invalid-path`. Files are bytes; positions count bytes from 0.
     ///
     /// Names that begin with `.dataflare-` are the host's own, for what is not published yet: they are not listed, and `invalid-path`.
     /// After a crash some may stay in the directory; nothing of them counts.
@@ -7088,7 +7117,7 @@ pub mod dataflare {
       /// Why a call failed.
       #[derive(Clone, PartialEq)]
       pub enum FileError {
-        /// The file or directory does not exist.
+        /// The file or directory does not exist, or a directory above it does not: no call makes directories.
         NotFound(_rt::String),
         /// The operator did not grant this: the path is in another directory or leads out, or only reading is granted.
         Denied(_rt::String),
@@ -7098,7 +7127,7 @@ pub mod dataflare {
         WrongKind(_rt::String),
         /// The path is not of the form above.
         InvalidPath(_rt::String),
-        /// It would exceed a limit that the operator set, or the disk is full.
+        /// It would exceed a limit that the operator set, such as that of open files, or the disk is full.
         NoSpace(_rt::String),
         /// The device failed; a retry can help.
         InputOutput(_rt::String),
@@ -7168,7 +7197,7 @@ pub mod dataflare {
         File,
         /// A directory.
         Directory,
-        /// Anything else; it cannot be opened.
+        /// Anything else, such as a symbolic link in a list. `open` and `stat` follow one that stays within its directory.
         Other,
       }
       impl ::core::fmt::Debug for EntryKind {
@@ -9359,7 +9388,7 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// The entries of a directory, by name.
+      /// The entries of a directory, in the order of their names' bytes.
       #[allow(async_fn_in_trait)]
       pub fn list_entries(path: &str,) -> ::core::result::Result<_rt::Vec::<Entry>,FileError>{
         unsafe {
@@ -9533,7 +9562,7 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// Delete a file. Idempotent: an absent file is not an error.
+      /// Delete a file, not a directory. Idempotent: an absent file is not an error.
       #[allow(async_fn_in_trait)]
       pub fn delete(path: &str,) -> ::core::result::Result<(),FileError>{
         unsafe {
@@ -9695,7 +9724,7 @@ pub mod dataflare {
       pub enum CallError {
         /// The operator did not grant calls to this plugin.
         Denied(_rt::String),
-        /// The pipeline does not have this plugin.
+        /// The pipeline does not have this plugin, or it is neither a processor nor a transformer.
         NotFound(_rt::String),
         /// The call would close a cycle, or go deeper than the operator allows.
         TooDeep(_rt::String),
@@ -9738,7 +9767,7 @@ pub mod dataflare {
 
       impl ::core::error::Error for CallError {}
       #[allow(unused_unsafe, clippy::all)]
-      /// Pass a batch to a processor or a transformer, and return its result.
+      /// Pass a batch to a processor or a transformer, and return its result. The time that it takes counts for the caller too.
       #[allow(async_fn_in_trait)]
       pub fn call(plugin: &str,input: Batch,) -> ::core::result::Result<Batch,CallError>{
         unsafe {
@@ -9856,7 +9885,7 @@ pub mod dataflare {
 
     }
 
-    /// Batches that the plugins of one pipeline share by name, such as lookup tables.
+    /// Batches that the plugins of one pipeline share by name, such as lookup tables. They live until the pipeline ends.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod shared {
       #[used]
@@ -9871,7 +9900,8 @@ pub mod dataflare {
       pub enum SharedError {
         /// The operator did not grant reading or writing this name.
         Denied(_rt::String),
-        /// The shared batches would take more than this many bytes, the operator's limit.
+        /// The shared batches would take more than this many bytes, the operator's limit. Nothing was shared: a batch of that name
+        /// stays.
         QuotaExceeded(u32),
         /// Anything else. The text is for logs: do not match it.
         Other(_rt::String),
@@ -9899,7 +9929,7 @@ pub mod dataflare {
 
       impl ::core::error::Error for SharedError {}
       #[allow(unused_unsafe, clippy::all)]
-      /// The batch with this name; `none` if there is none yet.
+      /// The batch with this name; `none` if there is none yet. It stays as it is when another takes its place.
       #[allow(async_fn_in_trait)]
       pub fn get(name: &str,) -> ::core::result::Result<::core::option::Option<Batch>,SharedError>{
         unsafe {
@@ -9990,7 +10020,8 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// Share a batch under a name; replaces a batch of that name.
+      /// Share a batch under a name; replaces a batch of that name, which then no longer counts towards the limit. Needs a grant for
+      /// writing, which includes reading.
       #[allow(async_fn_in_trait)]
       pub fn put(name: &str,data: Batch,) -> ::core::result::Result<(),SharedError>{
         unsafe {
@@ -10078,7 +10109,8 @@ pub mod dataflare {
       
       use super::super::super::_rt;
       #[allow(unused_unsafe, clippy::all)]
-      /// Report progress. `done` and `total` count in the plugin's own unit; `total` is 0 if it is not known.
+      /// Report progress. `done` and `total` count in the plugin's own unit; `total` is 0 if it is not known. Never fails; of reports
+      /// that come too fast, the latest counts.
       #[allow(async_fn_in_trait)]
       pub fn report_progress(done: u32,total: u32,message: &str,) -> (){
         unsafe {
@@ -10099,7 +10131,8 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// Whether the operator wants the call to end. Then return `cancelled` soon: a call that continues is stopped at its time limit.
+      /// Whether the operator wants the call to end; it stays so. Then return `cancelled` soon: a call that continues is stopped at its
+      /// time limit.
       #[allow(async_fn_in_trait)]
       pub fn is_cancelled() -> bool{
         unsafe {
@@ -10250,7 +10283,8 @@ pub mod dataflare {
 
     /// Log events, which the host passes to the operator's logging.
     ///
-    /// Calls never fail. The host limits their rate and their size: events above the limit are dropped and counted.
+    /// Calls never fail. The host limits their rate and their size: events above the limit are dropped and counted, and long texts are
+    /// cut. A call that goes on after very many events were dropped may be stopped, as at its time limit.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod logging {
       #[used]
@@ -10379,7 +10413,7 @@ pub mod dataflare {
 
     /// The plugin's configuration: the same JSON object that `lifecycle.configure` receives.
     ///
-    /// It does not change between `configure` and `shutdown`.
+    /// It does not change between the last `configure` and `shutdown`.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod config {
       #[used]
@@ -10805,6 +10839,8 @@ pub mod dataflare {
         Replace,
         /// Insert or update by key. A row whose operation is a delete removes the row of its key, if there is one; the operation
         /// column itself is not written. Of several rows with the same key, the last one counts, so that rows can be written again.
+        /// Insert and update are the same: whether the key exists decides. A row with a null in its key is rejected, or null is equal
+        /// to null in keys: however often it is written, it is there once.
         Merge,
       }
       impl ::core::fmt::Debug for WritingMode {

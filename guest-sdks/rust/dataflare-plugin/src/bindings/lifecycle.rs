@@ -20,9 +20,11 @@ pub mod exports {
     pub mod plugin {
       /// A plugin's life: `configure`, `initialize`, any number of calls of its kind, `shutdown`.
       ///
-      /// The host calls one function of an instance at a time. After a trap the instance is lost: the host creates a new one and begins
-      /// again with `configure`. An instance whose `configure` or `initialize` answered with an error does no work: a host that tries
-      /// again creates a new one.
+      /// The host calls one function of an instance at a time. It may have several instances of a plugin at once, and end one at any
+      /// time: they share only what capabilities keep. After an error of another call than `configure` and `initialize`, the instance
+      /// goes on. After a trap it is lost: the host creates a new one and begins again with `configure`. A call that passes a limit of
+      /// the operator's, such as that of time or memory, ends like a trap. An instance whose `configure` or `initialize` answered with an
+      /// error does no work: a host that tries again creates a new one.
       #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
       pub mod lifecycle {
         #[used]
@@ -1033,8 +1035,9 @@ pub trait Guest {
   /// Describe the plugin. May come at any time, even before `configure`; uses no capability.
   #[allow(async_fn_in_trait)]
   fn get_metadata() -> Metadata;
-  /// Accept the configuration, a JSON object, and check it. Comes first and may come again before `initialize`; uses nothing
-  /// outside. `invalid-config` says which key is wrong and what it should be.
+  /// Accept the configuration, a JSON object, and check it. Comes first and may come again before `initialize`: the last one counts
+  /// alone, and nothing of those before is kept. Uses nothing outside. `invalid-config` says which key is wrong and what it should
+  /// be.
   #[allow(async_fn_in_trait)]
   fn configure(config: _rt::String,) -> ::core::result::Result<(),Error>;
   /// Prepare for work: open files, connect. Comes once, after `configure`. After an error, only `shutdown` follows: the host does
@@ -1042,7 +1045,8 @@ pub trait Guest {
   /// to the calls that the host repeats, such as `open`.
   #[allow(async_fn_in_trait)]
   fn initialize() -> ::core::result::Result<(),Error>;
-  /// Release everything. Comes once, at the end, also after an error of `initialize` or of any later call; no call follows.
+  /// Release everything. Comes once, at the end, also after an error of `initialize` or of any later call; no call follows. It does
+  /// not come after a trap, and need not come after an error of `configure`, or when the host itself dies.
   #[allow(async_fn_in_trait)]
   fn shutdown() -> ::core::result::Result<(),Error>;
   /// Report the plugin's health. May come at any time between `initialize` and `shutdown`; returns at once.

@@ -670,10 +670,12 @@ pub mod exports {
         }
       } }
       pub trait Guest {
-        /// Map one record, a JSON object, to another; `none` drops it. The same record gives the same result.
+        /// Map one record, a JSON object, to another; `none` drops it. The same record gives the same result. `invalid-input` for a text
+        /// that is not a JSON object: the host does not check it.
         #[allow(async_fn_in_trait)]
         fn process(input: _rt::String,) -> ::core::result::Result<::core::option::Option<_rt::String>,Error>;
-        /// Map every record of a batch, in order. The result has what `process` returns for each row, without the dropped rows.
+        /// Map every record of a batch, in order. The result has what `process` returns for each row, without the dropped rows. After
+        /// an error the host may give the rows again, in smaller batches.
         #[allow(async_fn_in_trait)]
         fn process_batch(input: Batch,) -> ::core::result::Result<Batch,Error>;
       }

@@ -23,8 +23,9 @@ pub mod exports {
     pub mod plugin {
       /// A plugin that brings rows into the pipeline.
       ///
-      /// A read is `open`, any number of `read` and `acknowledge`, then `close`. An instance has one read at a time. `discover`,
-      /// `split` and `estimate` may come at any time after `initialize`, also during a read, and change nothing.
+      /// A read is `open`, any number of `read` and `acknowledge`, then `close`; `acknowledge` may also come after the last `read`. An
+      /// instance has one read at a time; after an error of `open` it has none. `discover`, `split` and `estimate` may come at any time
+      /// after `initialize`, also during a read, and change nothing.
       ///
       /// The state belongs to the source: bytes that say where to continue. Prefer JSON, so that operators can read it.
       /// - The same state gives the same rows and the same new schemas, in the same order, as long as what is read has not changed.
@@ -92,7 +93,7 @@ pub mod exports {
         /// A read that is divided.
         #[derive(Clone, PartialEq)]
         pub struct Division {
-          /// The parts, at least one. Each is bytes that only the source understands.
+          /// The parts, at least one, no two of them the same. Each is bytes that only the source understands.
           pub parts: _rt::Vec::<_rt::Vec::<u8>>,
           /// The state from which a read without a part continues when all parts have ended, such as the position of the change log
           /// before the first row was read. `none` if such a read can only begin again.
@@ -137,7 +138,7 @@ pub mod exports {
         pub struct Pause {
           /// Where to continue; covers all rows that were read before. `none` within a transaction, as for a chunk.
           pub state: ::core::option::Option<_rt::Vec::<u8>>,
-          /// When to ask again, in milliseconds from now.
+          /// When to ask again, in milliseconds from now. The host may ask earlier.
           pub retry_after_ms: u32,
         }
         impl ::core::fmt::Debug for Pause {
@@ -3234,11 +3235,11 @@ pub unsafe fn __post_return_close<T_: Guest>(arg0: *mut u8,) { unsafe {
   }
 } }
 pub trait Guest {
-  /// The datasets that can be read with this configuration.
+  /// The datasets that can be read with this configuration; the list may be empty.
   #[allow(async_fn_in_trait)]
   fn discover() -> ::core::result::Result<_rt::Vec::<Dataset>,Error>;
-  /// Divide a read, from a state on (`none`: from the beginning), into at most `at-most` parts. Together the parts have every row
-  /// once, and instances can read them at the same time. A part is read by `open` with the same selections and the part.
+  /// Divide a read, from a state on (`none`: from the beginning), into at most `at-most` parts (at least 1). Together the parts have
+  /// every row once, and instances can read them at the same time. A part is read by `open` with the same selections and the part.
   /// `unsupported` if a dataset cannot be divided in this mode; `invalid-state` as for `open`.
   #[allow(async_fn_in_trait)]
   fn split(selections: _rt::Vec::<Selection>,state: ::core::option::Option<_rt::Vec::<u8>>,at_most: u32,) -> ::core::result::Result<Division,Error>;
@@ -3260,7 +3261,7 @@ pub trait Guest {
   fn read(max_rows: u32,) -> ::core::result::Result<Progress,Error>;
   /// All rows before this state are safe: the source may release what it holds for them (slots, leases, offsets). The state is
   /// one that `read` returned since `open`, or the one that `open` was given. States are acknowledged in their order; the host
-  /// may leave some out. Idempotent.
+  /// may leave some out. Idempotent. After an error the read goes on: a later state covers the rows too.
   #[allow(async_fn_in_trait)]
   fn acknowledge(state: _rt::Vec::<u8>,) -> ::core::result::Result<(),Error>;
   /// End the read at any point. Idempotent.

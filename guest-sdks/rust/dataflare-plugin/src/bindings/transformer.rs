@@ -842,7 +842,8 @@ pub mod exports {
       /// accept.
       #[allow(async_fn_in_trait)]
       fn output_schema(input: Schema,) -> ::core::result::Result<Schema,Error>;
-      /// Map a batch. The result has the schema that `output-schema` returned; it may have more or fewer rows.
+      /// Map a batch, which may have no rows. The result has the schema that `output-schema` returns for the batch's; it may have more
+      /// or fewer rows.
       #[allow(async_fn_in_trait)]
       fn transform(input: Batch,) -> ::core::result::Result<Batch,Error>;
     }

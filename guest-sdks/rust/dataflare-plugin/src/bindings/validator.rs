@@ -127,7 +127,7 @@ pub mod exports {
           pub rows_checked: u32,
           /// Every rule with its number of violations, also rules without any. The counts are complete.
           pub counts: _rt::Vec::<RuleCount>,
-          /// The violations, by row. If there are many, the list may have only the first ones.
+          /// The violations, by row, those of the whole batch in any place. If there are many, the list may have only the first ones.
           pub violations: _rt::Vec::<Violation>,
         }
         impl ::core::fmt::Debug for Report {

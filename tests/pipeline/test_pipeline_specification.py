@@ -13,7 +13,7 @@ from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.models import Pipeline, PluginNode
-from dataflare.pipeline.rehearsal import origin_of, rehearse
+from dataflare.pipeline.rehearsal import origins_of, rehearse
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import json_schema, load_specification, parse_specification
 
@@ -206,7 +206,9 @@ def test_errors_fail_and_the_rest_is_kept_unless_it_is_said(specify, action, act
     ("nodes", "line", "words", "hint"),
     [
         (READ + WRITE.replace("input", "inputs"), 4, "nodes.out.inputs: unknown key", "'input'"),
-        (READ + WRITE.replace("input: in", "input: [in]"), 4, "give a text, not ['in']", "a node has one input"),
+        (READ + WRITE.replace("input: in", "input: [in, in]"), 4, "the node in is an input twice", "once"),
+        (READ + WRITE.replace("input: in", "input: []"), 4, "nodes.out.input", ""),
+        (READ + WRITE.replace("input: in", "input: [in, inn]"), 4, "there is no node 'inn'", "'in'"),
         (READ + WRITE.replace("input: in", "input: inn"), 4, "there is no node 'inn'", "'in'"),
         (READ + WRITE.replace(", input: in", ""), 4, "nodes.out.input is missing", ""),
         (READ.replace("csv,", "cvs,") + WRITE, 3, "no connector 'cvs'", "'csv'"),
@@ -438,9 +440,9 @@ def test_columns_of_an_output_are_those_of_the_node_before_its_validators(specif
         "  write: {connector: jsonl, input: two, write: out.jsonl}\n"
     ).pipeline.nodes
     kinds = {"one": "validator", "two": "validator"}
-    assert origin_of(nodes["write"], nodes, kinds) == "read"
-    assert origin_of(nodes["write"], nodes, {**kinds, "one": "transformer"}) == "one"
-    assert origin_of(nodes["write"], nodes, {**kinds, "two": "processor"}) == "two"
+    assert origins_of(nodes["write"].inputs, nodes, kinds) == ["read"]
+    assert origins_of(nodes["write"].inputs, nodes, {**kinds, "one": "transformer"}) == ["one"]
+    assert origins_of(nodes["write"].inputs, nodes, {**kinds, "two": "processor"}) == ["two"]
 
 
 def test_an_output_that_cannot_be_read_to_be_appended_to_is_an_error(specify, tmp_path, monkeypatch):

@@ -324,9 +324,9 @@ def _read(file: Path, specification: Specification) -> list[NodeState]:
         node = specification.pipeline.nodes.get(base_name(each.node))
         if node is None:
             raise ConfigError(f"the pipeline has no node {each.node!r}", where=where)
-        if node.input_name is not None:
+        if node.inputs:
             raise ConfigError(
-                f"node {each.node!r} is not a source: it takes the rows of {node.input_name!r}", where=where
+                f"node {each.node!r} is not a source: it takes the rows of {node.inputs[0]!r}", where=where
             )
     if len({each.node for each in export.sources}) < len(export.sources):
         raise ConfigError("it has a node twice", where=where)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dataflare.data.schemas import SchemaError
 
-__all__ = ["DELETE", "INSERT", "UPDATE", "Roles", "roles_of", "with_roles"]
+__all__ = ["DELETE", "INSERT", "UPDATE", "Roles", "roles_of", "with_roles", "written_roles"]
 
 INSERT: Final = 0
 UPDATE: Final = 1
@@ -59,6 +59,14 @@ def roles_of(schema: pa.Schema) -> Roles:
     if sorted(key) != list(range(len(key))):
         raise SchemaError(f"the positions of the key's columns are {sorted(key)[:20]}, not 0 and up")
     return Roles(tuple(key[at] for at in sorted(key)), named.get(b"cursor"), named.get(b"operation"))
+
+
+def written_roles(field: pa.Field) -> dict[bytes, bytes]:
+    """Return those of a column's roles that destinations go by, as metadata: its place in the key, and `operation`."""
+    found = {name: value for name, value in (field.metadata or {}).items() if name in (_KEY, _ROLE)}
+    if found.get(_ROLE) == b"cursor":
+        del found[_ROLE]
+    return found
 
 
 def with_roles(

@@ -24,6 +24,7 @@ class Channel(Generic[T]):
         capacity: The most items that wait in it.
         most_bytes: The most bytes that wait in it, where it is more than one item.
         size: Says how many bytes an item has.
+        changed: Notified of every change, where other channels share it.
 
     Attributes:
         capacity: The most items that wait in it.
@@ -34,7 +35,14 @@ class Channel(Generic[T]):
         full_s: The seconds that `put` waited for room.
     """
 
-    def __init__(self, capacity: int, *, most_bytes: int = 0, size: Callable[[T], int] = lambda _: 0) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        most_bytes: int = 0,
+        size: Callable[[T], int] = lambda _: 0,
+        changed: threading.Condition | None = None,
+    ) -> None:
         self.capacity = capacity
         self._most_bytes = most_bytes
         self._size = size
@@ -43,7 +51,7 @@ class Channel(Generic[T]):
         self.empty_s = self.full_s = 0.0
         self._items: deque[tuple[T, int]] = deque()
         self._stopped = False
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
 
     def put(self, item: T) -> None:
         """Add an item; waits while the channel is full.

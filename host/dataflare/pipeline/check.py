@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +22,14 @@ from dataflare.pipeline.databases.connection import find_driver
 from dataflare.pipeline.databases.files import check_file
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.open import password_of
+from dataflare.pipeline.fan_in import agreed_schema
 from dataflare.pipeline.loading import database_of, kind_of, load_plugin
-from dataflare.pipeline.models import PluginNode, listings
+from dataflare.pipeline.models import Node, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import follow_links
 from dataflare.pipeline.readers import look_at
 from dataflare.pipeline.reading.inputs import find_files
-from dataflare.pipeline.rehearsal import known_schema, origin_of, rehearse
+from dataflare.pipeline.rehearsal import known_schema, origins_of, rehearse
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.specification import Specification
@@ -104,6 +106,7 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
         for key, text in listings(node):
             own += _output_problems(specification, name, key, text, "jsonl", admitted.files)
     for name, node in specification.pipeline.nodes.items():
+        found[name] += _meeting_problems(specification, name, node, kinds, schemas)
         if isinstance(node, WriteNode) and not found[name]:
             found[name] += _row_problems(specification, name, node, kinds, schemas)
         elif isinstance(node, PluginNode | SqlWrite) and not found[name]:
@@ -237,14 +240,34 @@ def _absent_columns(
             yield ConfigError(f"node {name!r}: there is no column {column!r}", where=where, hint=nearest(column, known))
 
 
+def _meeting_problems(
+    specification: Specification, name: str, node: Node, kinds: dict[str, str], schemas: dict[str, pa.Schema]
+) -> Iterator[DataflareError]:
+    """Compare the columns of a node's inputs with one another, where they are known."""
+    origins = origins_of(node.inputs, specification.pipeline.nodes, kinds) if len(node.inputs) > 1 else []
+    known = [(each, schemas[each]) for each in origins if each in schemas]
+    for one, other in itertools.pairwise(known):
+        # More rows may make another type of a column of texts.
+        texts = {field.name for _, schema in (one, other) for field in schema if field.type == pa.string()}
+        try:
+            agreed_schema([(each, _with_texts(schema, texts)) for each, schema in (one, other)])
+        except DataflareError as error:
+            yield _at(specification, error, name, "input")
+            return
+
+
+def _with_texts(schema: pa.Schema, names: set[str]) -> pa.Schema:
+    return pa.schema([pa.field(each.name, pa.string() if each.name in names else each.type) for each in schema])
+
+
 def _row_problems(
     specification: Specification, name: str, node: WriteNode, kinds: dict[str, str], schemas: dict[str, pa.Schema]
 ) -> Iterator[DataflareError]:
     """Compare the rows that come to an output with it, where their columns are known."""
-    origin = origin_of(node, specification.pipeline.nodes, kinds)
-    if origin in schemas:
+    origins = origins_of(node.inputs, specification.pipeline.nodes, kinds)
+    if schemas.keys() >= set(origins):
         try:
-            rehearse(node, specification.path(node.write), schemas[origin])
+            rehearse(node, specification.path(node.write), schemas[origins[0]])
         except DataflareError as error:
             yield _at(specification, error, name, "write")
 
@@ -257,11 +280,11 @@ def _column_problems(
     schemas: dict[str, pa.Schema],
 ) -> Iterator[DataflareError]:
     """Compare the columns that a destination names with those that come to it, where they are known."""
-    target, origin = node.destination, origin_of(node, specification.pipeline.nodes, kinds)
-    if target is None or origin not in schemas:
+    target, origins = node.destination, origins_of(node.inputs, specification.pipeline.nodes, kinds)
+    if target is None or not origins or not schemas.keys() >= set(origins):
         return
-    names = schemas[origin].names
-    roles = getattr(specification.pipeline.nodes[origin], "roles", None)
+    names = schemas[origins[0]].names
+    roles = getattr(specification.pipeline.nodes[origins[0]], "roles", None)
     if target.mode == "merge" and not target.key and not (roles and roles.key):
         where = specification.where("nodes", name, *(() if isinstance(node, SqlWrite) else ("destination",)), "mode")
         what = f"node {name!r}: to merge, name the columns of the key"

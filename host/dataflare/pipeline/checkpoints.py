@@ -1,8 +1,8 @@
 """Checkpoints of a run: points in a source's rows that are kept once every destination has all rows before them safe.
 
 A barrier goes with the rows from the source to every node that writes. Each of them stores all rows before it, and the
-last one to do so makes the checkpoint. The next run continues from there. (Chandy and Lamport's snapshots, for the
-trees that pipelines are.)
+last one to do so makes the checkpoint. The next run continues from there. (Chandy and Lamport's snapshots, here for
+one source; see `joint_checkpoints` for sources whose rows meet.)
 
 A destination that keeps the host's token in the same transaction as the rows may be ahead of the state file, by the
 barriers that were under way when a run died. Those are kept before the destination is asked, so that the next run knows
@@ -18,6 +18,7 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -233,9 +234,24 @@ class Checkpoints:
                 return self._start(known)
             if self.obstacle or (self._read.known and self._behind):
                 return None  # barriers come in the order of their numbers
-            if self._rows < self.step_rows and time.monotonic() - self._last_s < self._every_s:
-                return None
-            return self._start(self._next(state, last=False))
+            return self._start(self._next(state, last=False)) if self._is_due else None
+
+    @property
+    def _is_due(self) -> bool:
+        return self._rows >= self.step_rows or time.monotonic() - self._last_s >= self._every_s
+
+    def first_barriers(self) -> tuple[Checkpoint, ...]:
+        """Make the barriers that are due before the first row."""
+        return ()
+
+    def barriers(self, rows: int, state: bytes | None) -> tuple[Checkpoint, ...]:
+        """Make the barriers that are due; otherwise as `barrier`."""
+        made = self.barrier(rows, state)
+        return () if made is None else (made,)
+
+    def last_barriers(self, state: bytes | None, *, complete: bool = True) -> Iterator[Checkpoint]:
+        """Make the barriers that are left at the end of the rows; otherwise as `end`."""
+        yield self.end(state, complete=complete)
 
     def end(self, state: bytes | None, *, complete: bool = True) -> Checkpoint:
         """Make the barrier at the end of the rows.
@@ -387,7 +403,7 @@ def position_of(kept: NodeState, writer: str, token: bytes | None, *, mode: str,
     Raises:
         StateError: It has other rows than the state says.
     """
-    found = _parse(token)
+    found = _parse(token, kept.node)
     if mode == "replace" or (found is None and not resumed):
         return Position()
     here = kept.checkpoint.sequence
@@ -420,11 +436,16 @@ def dataset_is_gone(node: str, sequence: int, writer: str, dataset: str) -> Stat
     )
 
 
-def _parse(token: bytes | None) -> tuple[str, int] | None:
+def _parse(token: bytes | None, node: str = "") -> tuple[str, int] | None:
+    """Read what a token says of a source: `None` if nothing."""
     if not token:
         return None
     try:
         value = parse_json(token)
+        if "sources" in value:
+            if node not in value["sources"]:
+                return None
+            value = value["sources"][node]
         lineage, sequence = value["lineage"], value["sequence"]
     except (ValueError, TypeError, KeyError) as error:
         raise StateError("a destination returned a token that this program did not write") from error

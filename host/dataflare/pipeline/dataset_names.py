@@ -35,22 +35,29 @@ def choice_of(node: Node) -> ReadModel | TablesModel | None:
 def below(nodes: Mapping[str, Node], order: Sequence[str], source: str) -> set[str]:
     """A node, and those that take its rows, directly or not."""
     found = {source}
-    for name in order:  # each stands after its input
-        if nodes[name].input_name in found:
+    for name in order:  # each stands after its inputs
+        if not found.isdisjoint(nodes[name].inputs):
             found.add(name)
     return found
 
 
 def check_names(nodes: Mapping[str, Node], order: Sequence[str], document: Document) -> None:
-    """Check that what is written below a node with several datasets is named by them.
+    """Check that what is written below a node with several datasets is named by them, and takes no other rows.
 
     Raises:
-        ConfigError: A file or a table has the same name for all.
+        ConfigError: A file or a table has the same name for all, or rows of one of the datasets meet others.
     """
     for source in order:
         if choice_of(nodes[source]) is None:
             continue
-        for name in sorted(below(nodes, order, source), key=list(order).index):
+        names = below(nodes, order, source)
+        for name in sorted(names, key=list(order).index):
+            if others := [each for each in nodes[name].inputs if each not in names and name != source]:
+                raise ConfigError(
+                    f"node {name!r} would take the rows of {others[0]!r} with those of each dataset of {source!r}",
+                    where=document.where(("nodes", name, "input")),
+                    hint=f"take all inputs from nodes below {source!r}, or read one dataset, or write to two places",
+                )
             for keys, text in names_of(nodes[name]):
                 if DATASET not in text:
                     path = Path(text)

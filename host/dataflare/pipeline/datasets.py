@@ -17,6 +17,7 @@ from dataflare.pipeline.checkpoints import Checkpoints, Position, dataset_is_gon
 from dataflare.pipeline.dataset_models import ReadModel, WriteModel
 from dataflare.pipeline.divided_source import DividedSource, is_divided
 from dataflare.pipeline.guarantees import Promise, of_destination
+from dataflare.pipeline.joint_checkpoints import JointCheckpoints
 from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.retries import OutOfTime, Retries
@@ -112,6 +113,10 @@ class DatasetReader:
         points = self._checkpoints
         schema = self._open(selection)
         none, complete = True, True
+        if points is not None and (first := points.first_barriers()):
+            none = False
+            yield no_rows(schema)
+            yield from first
         may_stop = points is None or points.rows_to_known is None
         faults = 0
         while True:
@@ -143,7 +148,7 @@ class DatasetReader:
                 yield progress.rows
             self._state = progress.state or self._state
             self._rows_after = 0 if progress.state else self._rows_after + rows
-            if points is not None and (barrier := points.barrier(rows, progress.state)) is not None:
+            for barrier in () if points is None else points.barriers(rows, progress.state):
                 if progress.state:
                     self._told.add(progress.state)
                 yield barrier
@@ -165,7 +170,7 @@ class DatasetReader:
             # What follows learns the columns from the first batch.
             yield no_rows(schema)
         if points is not None:
-            yield points.end(self._state, complete=complete or self._state is None)
+            yield from points.last_barriers(self._state, complete=complete or self._state is None)
 
     def _reload(
         self, fault: PluginFault, before: int, selection: Selection | DatasetName | None, schema: pa.Schema
@@ -274,7 +279,7 @@ class DatasetWriter:
         rejected: Takes the rows that the destination rejects.
         pipeline: The pipeline's name.
         node: The node's name.
-        checkpoints: Those of the source whose rows it writes; `None` where none are made.
+        checkpoints: Those of the sources whose rows it writes; `None` where none are made.
         dataset: What it writes where the options do not say; `None`: the node's name.
     """
 
@@ -287,7 +292,7 @@ class DatasetWriter:
         *,
         pipeline: str,
         node: str,
-        checkpoints: Checkpoints | None = None,
+        checkpoints: Checkpoints | JointCheckpoints | None = None,
         dataset: DatasetName | None = None,
     ) -> None:
         self._dataset = dataset or DatasetName(node)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from dataflare.data.columns import row_values
 from dataflare.errors import DataflareError, PluginError
 from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.joint_checkpoints import JointCheckpoints
 from dataflare.pipeline.outputs import Place
 from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import OutputReport
@@ -111,7 +112,7 @@ class DeadLetters:
         *,
         node: str,
         plugin: str,
-        checkpoints: Checkpoints | None = None,
+        checkpoints: Checkpoints | JointCheckpoints | None = None,
         replayed: Callable[[bytes], bool] | None = None,
         replaces: Callable[[], bool] = lambda: False,
     ) -> None:

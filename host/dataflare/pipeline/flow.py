@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from dataflare.pipeline.channel import Channel
+from dataflare.pipeline.fan_in import FanIn
 from dataflare.pipeline.report import QueueReport, RunReport
 
 __all__ = ["note_moment", "note_queues"]
 
-_Inputs: TypeAlias = Mapping[str, Channel[Any]]
+_Inputs: TypeAlias = Mapping[str, FanIn]
 """The queues, each by the node that takes from it."""
 
 
@@ -34,5 +34,5 @@ def note_queues(report: RunReport, inputs: _Inputs, consumers: Callable[[str], S
             node.queue = QueueReport(waiting.capacity, waiting.found / max(1, waiting.taken), waiting.most)
             node.input_wait_seconds = waiting.empty_s
         # Those of another dataset, whose run has ended, stay as they are.
-        if full := [inputs[name].full_s for name in consumers(node.name) if name in inputs]:
+        if full := [inputs[name].inlets[node.name].full_s for name in consumers(node.name) if name in inputs]:
             node.output_wait_seconds = sum(full)

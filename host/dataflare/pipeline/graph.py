@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from dataflare.capabilities.plugins import check_edges
 from dataflare.documents.models import nearest
 from dataflare.documents.reader import Document
@@ -14,7 +16,7 @@ __all__ = ["check_calls", "check_graph"]
 
 
 def check_graph(pipeline: Pipeline, document: Document) -> tuple[str, ...]:
-    """Order the nodes, each after its input; otherwise in the order of the file.
+    """Order the nodes, each after its inputs; otherwise in the order of the file.
 
     What depends on the kinds of plugins is left to `Specification.check_kinds`.
 
@@ -22,20 +24,19 @@ def check_graph(pipeline: Pipeline, document: Document) -> tuple[str, ...]:
         ConfigError: An input is not a node or takes rows only, nodes go in a circle, or rows that are read go nowhere.
     """
     nodes = pipeline.nodes
-    inputs = {name: node.input_name for name, node in nodes.items()}
-    for name, source in inputs.items():
-        if source is None:
-            continue
-        where = document.where(("nodes", name, "input"))
+    inputs = {name: node.inputs for name, node in nodes.items()}
+    for name, position, source in [(name, *each) for name, names in inputs.items() for each in enumerate(names)]:
+        where = document.where(("nodes", name, "input", position))
         if source not in nodes:
             raise ConfigError(f"node {name!r}: there is no node {source!r}", where=where, hint=nearest(source, nodes))
         if isinstance(nodes[source], WriteNode | SqlWrite):
             written = "a file" if isinstance(nodes[source], WriteNode) else "a table"
             what = f"node {name!r} takes its rows from {source!r}, which writes {written} and gives none"
-            raise ConfigError(what, where=where, hint=f"take them from {inputs[source]!r}, as {source!r} does")
+            raise ConfigError(what, where=where, hint=f"take them from {_listed(inputs[source])}, as {source!r} does")
     order = _sorted(inputs, document)
+    taken = {each for names in inputs.values() for each in names}
     for name, node in nodes.items():
-        if isinstance(node, ReadNode | SqlRead) and name not in inputs.values():
+        if isinstance(node, ReadNode | SqlRead) and name not in taken:
             raise ConfigError(
                 f"the rows of node {name!r} go nowhere",
                 where=document.where(("nodes", name)),
@@ -69,20 +70,25 @@ def check_calls(pipeline: Pipeline, document: Document) -> None:
             raise ConfigError(message, where=where, hint=error.hint) from error
 
 
-def _sorted(inputs: dict[str, str | None], document: Document) -> tuple[str, ...]:
+def _sorted(inputs: Mapping[str, Sequence[str]], document: Document) -> tuple[str, ...]:
     order: dict[str, None] = {}
     for start in inputs:
-        chain: list[str] = []
-        name: str | None = start
-        while name is not None and name not in order:
-            if name in chain:
-                circle = [*chain[chain.index(name) :], name]
+        path = [] if start in order else [start]
+        while path:
+            above = next((each for each in inputs[path[-1]] if each not in order), None)
+            if above is None:
+                order[path.pop()] = None
+            elif above in path:
+                circle = [*path[path.index(above) :], above]
                 raise ConfigError(
                     f"nodes go in a circle: {' takes from '.join(map(repr, circle))}",
-                    where=document.where(("nodes", name, "input")),
+                    where=document.where(("nodes", above, "input")),
                     hint="give one of them an input outside of the circle",
                 )
-            chain.append(name)
-            name = inputs[name]
-        order.update(dict.fromkeys(reversed(chain)))
+            else:
+                path.append(above)
     return tuple(order)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))

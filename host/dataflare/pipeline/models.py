@@ -21,7 +21,7 @@ from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.databases.nodes import CONNECTOR, SqlRead, SqlWrite
 from dataflare.pipeline.dataset_models import ReadModel, WriteModel
-from dataflare.pipeline.nodes import Input, ReadNode, WriteNode
+from dataflare.pipeline.nodes import Input, ReadNode, WriteNode, names_of_inputs
 from dataflare.pipeline.row_errors import OnError, OnErrorModel
 from dataflare.suggestions import close_matches
 
@@ -106,9 +106,9 @@ class PluginNode(StrictModel):
     )
 
     @property
-    def input_name(self) -> str | None:
-        """The node whose rows this one takes."""
-        return self.input
+    def inputs(self) -> tuple[str, ...]:
+        """The nodes whose rows this one takes; none for a source."""
+        return names_of_inputs(self.input)
 
     @property
     def contract(self) -> ContractModel | None:

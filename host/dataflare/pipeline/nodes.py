@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from dataflare.documents.models import FilePath, Name, StrictModel, shorten
+from dataflare.documents.models import FilePath, Name, StrictModel
 from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.reading.common_options import Columns
 from dataflare.pipeline.reading.compression import COMPRESSED_ENDINGS
 
-__all__ = ["Input", "ReadNode", "WriteNode"]
+__all__ = ["Input", "ReadNode", "WriteNode", "names_of_inputs"]
 
 
-def _one_input(value: Any) -> Any:
-    if isinstance(value, list):
-        context = {"value": shorten(value), "hint": "a node has one input"}
-        raise PydanticCustomError("input", "give a text, not {value}", context)
-    return value
+def _check_inputs(names: list[str]) -> list[str]:
+    if twice := [name for name in names if names.count(name) > 1]:
+        context = {"name": twice[0], "hint": "name each input once"}
+        raise PydanticCustomError("input", "the node {name} is an input twice", context)
+    return names
 
 
-Input = Annotated[Name, BeforeValidator(_one_input), Field(description="The node whose rows this one takes.")]
+Input: TypeAlias = Annotated[
+    Annotated[Name, Tag("|node")]
+    | Annotated[list[Name], Field(min_length=1, max_length=100), AfterValidator(_check_inputs), Tag("|nodes")],
+    Discriminator(lambda value: "|nodes" if isinstance(value, list) else "|node"),
+    Field(description="The node whose rows this one takes, or a list of nodes whose rows have the same columns."),
+]
+
+
+def names_of_inputs(value: str | list[str] | None) -> tuple[str, ...]:
+    """The nodes that `input` names; none for a source."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 class ReadNode(StrictModel):
@@ -73,9 +85,9 @@ class ReadNode(StrictModel):
         return contract_of(self.schema_contract)
 
     @property
-    def input_name(self) -> None:
+    def inputs(self) -> tuple[str, ...]:
         """It takes no rows."""
-        return None
+        return ()
 
 
 class WriteNode(StrictModel):
@@ -127,6 +139,6 @@ class WriteNode(StrictModel):
         return self
 
     @property
-    def input_name(self) -> str:
-        """The node whose rows this one takes."""
-        return self.input
+    def inputs(self) -> tuple[str, ...]:
+        """The nodes whose rows this one takes."""
+        return names_of_inputs(self.input)

@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from threading import Thread
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from dataflare.pipeline.channel import Channel, Stopped
 
 __all__ = ["MOST_DEFAULT_WORKERS", "default_workers", "map_in_order"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R")
 
 MOST_DEFAULT_WORKERS: Final = 16
 """Each worker has an instance, with a memory of its own: more workers only on request."""
+
+
+class Items(Protocol[T_co]):
+    """Where items come from; `None` ends them."""
+
+    def get(self) -> T_co | None: ...
+
+    def stop(self) -> None: ...
 
 
 def default_workers() -> int:
@@ -25,7 +35,7 @@ def default_workers() -> int:
     return min(len(os.sched_getaffinity(0)), MOST_DEFAULT_WORKERS)
 
 
-def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: int, name: str) -> Iterator[R]:
+def map_in_order(work: Callable[[T], R], items: Items[T], *, workers: int, name: str) -> Iterator[R]:
     """Apply a function to each item, several at a time.
 
     Apart from the items that are being worked on, at most `workers` results wait to be taken. However the iteration
@@ -39,7 +49,7 @@ def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: i
 
     Raises:
         Stopped: `items` was stopped.
-        BaseException: What `work` raised, in the item's turn.
+        BaseException: What `work` raised, in the item's turn; or what `items` raised, after the items before.
     """
     under_way: Channel[Future[R] | None] = Channel(workers)
     context = copy_context()
@@ -52,6 +62,11 @@ def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: i
             under_way.put(None)
         except Stopped:
             under_way.stop()
+        except BaseException as error:
+            failed: Future[R] = Future()
+            failed.set_exception(error)
+            with suppress(Stopped):
+                under_way.put(failed)
 
     handing_out = Thread(target=hand_out, name=f"{name}-input", daemon=True)
     handing_out.start()

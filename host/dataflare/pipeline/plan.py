@@ -13,14 +13,16 @@ import pyarrow as pa
 from dataflare.data.roles import roles_of
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.pipeline.checkpoint_groups import obstacle_of
-from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, check_reading, dataset_is_gone, position_of
+from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, check_reading, dataset_is_gone
 from dataflare.pipeline.column_roles import ColumnRoles, RolesModel
 from dataflare.pipeline.databases.destination import EMPTIED, SqlDestination
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.dataset_models import ReadModel, WriteModel
 from dataflare.pipeline.datasets import DatasetReader
+from dataflare.pipeline.fan_in import agreed_schema
 from dataflare.pipeline.guarantees import Promise, of_destination, of_file
+from dataflare.pipeline.joint_checkpoints import positions_of
 from dataflare.pipeline.loading import database_of, datasets_of, inspected, kind_of, load_node
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.node_capabilities import capabilities_of, capability_changes, known_capabilities
@@ -211,10 +213,14 @@ class _Planning:
 
     def _planned(self, name: str, kind: str | None) -> NodePlan:
         node = self._specification.pipeline.nodes[name]
-        above = node.input_name
-        schema = self._nodes[above].schema if above in self._nodes else None
-        if above in self._continues or kind == "source":
+        if kind == "source" or (node.inputs and self._continues.issuperset(node.inputs)):
             self._continues.add(name)
+        given = [(each, self._nodes[each].schema if each in self._nodes else None) for each in node.inputs]
+        known = [(each, schema) for each, schema in given if schema is not None]
+        schema = known[0][1] if len(known) == len(given) == 1 else None
+        if len(given) > 1 and known:
+            agreed = agreed_schema(known)
+            schema = agreed if len(known) == len(given) else None
         if isinstance(node, ReadNode):
             return self._file_read(name, node)
         if isinstance(node, WriteNode):
@@ -323,24 +329,20 @@ class _Planning:
         return made
 
     def _goes_on(self, node: PluginNode | SqlWrite) -> tuple[str, int] | None:
-        """Find the source of a node's rows and the checkpoint that it goes on from; `None`: no rows were before."""
-        source = self._source_of(node)
-        kept = self._kept(source)
-        if (
-            kept is None
-            or not kept.rows
-            or source not in self._nodes
-            or self._nodes[source].position in ("", _BEGINNING)
-        ):
-            return None
-        return source, kept.checkpoint.sequence
+        """Find a source of a node's rows and the checkpoint that it goes on from; `None`: no rows were before."""
+        for source in self._sources_of(node):
+            kept = self._kept(source)
+            begins = source not in self._nodes or self._nodes[source].position in ("", _BEGINNING)
+            if kept is not None and kept.rows and not begins:
+                return source, kept.checkpoint.sequence
+        return None
 
-    def _source_of(self, node: PluginNode | SqlWrite) -> str:
-        source = node.input_name
-        assert source is not None
-        while (above := self._specification.pipeline.nodes[source].input_name) is not None:
-            source = above
-        return source
+    def _sources_of(self, node: PluginNode | SqlWrite) -> list[str]:
+        nodes, found = self._specification.pipeline.nodes, set(node.inputs)
+        for name in reversed(self._specification.order):
+            if name in found:
+                found.update(nodes[name].inputs)
+        return [name for name in self._specification.order if name in found and not nodes[name].inputs]
 
     def _kept(self, source: str) -> NodeState | None:
         return None if self._state is None else self._state.node(source)
@@ -353,15 +355,17 @@ class _Planning:
         """
         if not self._keeps_state or name not in self._continues:
             return
-        source = self._source_of(node)
-        if source not in self._nodes:
-            return
-        kept = self._kept(source) or NodeState(source, "", "", Checkpoint(0, None), 0, 0.0)
-        resumed = self._nodes[source].position != _BEGINNING
-        if not resumed:
-            kept = replace(kept, checkpoint=Checkpoint(kept.last_sequence, None), pending=())
+        sources = []
+        for source in self._sources_of(node):
+            if source not in self._nodes:
+                return
+            kept = self._kept(source) or NodeState(source, "", "", Checkpoint(0, None), 0, 0.0)
+            resumed = self._nodes[source].position != _BEGINNING
+            if not resumed:
+                kept = replace(kept, checkpoint=Checkpoint(kept.last_sequence, None), pending=())
+            sources.append((kept, resumed))
         token = table.kept_token(f"{self._specification.pipeline.name}/{name}")
-        position_of(kept, name, token, mode=node.mode, resumed=resumed)
+        positions_of(sources, name, token, mode=node.mode)
 
     def _destination(
         self, name: str, node: PluginNode, plugin: Any, schema: pa.Schema | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -16,7 +16,7 @@ from dataflare.pipeline.outputs import OutputAction, cannot_write
 from dataflare.pipeline.partitions import check_columns, without_columns
 from dataflare.pipeline.reading.file_schema import FileSchema
 
-__all__ = ["known_schema", "origin_of", "rehearse"]
+__all__ = ["known_schema", "origins_of", "rehearse"]
 
 _NAMES_FIRST: Final = ("csv",)
 """Connectors of files that name all columns before the first row."""
@@ -36,18 +36,23 @@ def known_schema(node: ReadNode, found: FileSchema) -> pa.Schema | None:
     return pa.schema([pa.field(each.name, pa.string() if each.inferred else each.type) for each in found.columns])
 
 
-def origin_of(node: Node, nodes: Mapping[str, Node], kinds: Mapping[str, str]) -> str:
-    """Return the name of the node that decides which columns an output gets: validators change none.
+def origins_of(inputs: Iterable[str], nodes: Mapping[str, Node], kinds: Mapping[str, str]) -> list[str]:
+    """Return the names of the nodes that decide which columns a node gets: validators change none.
 
     Args:
-        node: The output.
+        inputs: Those of the node.
         nodes: All nodes.
         kinds: The kinds of the plugins.
     """
-    origin = node.input_name or ""
-    while kinds.get(origin) == "validator" and (before := nodes[origin].input_name) is not None:
-        origin = before
-    return origin
+    found: dict[str, None] = {}
+    waiting = list(inputs)
+    while waiting:
+        name = waiting.pop(0)
+        if kinds.get(name) == "validator":
+            waiting += [each for each in nodes[name].inputs if each not in found]
+        else:
+            found[name] = None
+    return list(found)
 
 
 def rehearse(node: WriteNode, path: Path, schema: pa.Schema) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Annotated, Any, Final
@@ -201,7 +201,7 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
     _require_one_dataset(specification, node)
     below = {node}
     for name in specification.order:
-        if specification.pipeline.nodes[name].input_name in below:
+        if not below.isdisjoint(specification.pipeline.nodes[name].inputs):
             below.add(name)
     waiting = list(below)
     while waiting:
@@ -217,14 +217,14 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
     assert not isinstance(origin, WriteNode) and origin.dead_letters is not None
     letters = ReadNode(connector=_CONNECTOR, read=origin.dead_letters)
     nodes: dict[str, Node] = {}
-    if origin.input_name is not None:
+    if origin.inputs:
         nodes[reader] = letters
     for name in specification.order:
         if name in below:
-            nodes[name] = _adding(specification, name)
+            nodes[name] = _taking(_adding(specification, name), below)
     if isinstance(origin, SqlWrite):
         nodes[node] = origin.model_copy(update={"input": reader})
-    elif isinstance(origin, ReadNode | SqlRead) or origin.input_name is None:
+    elif isinstance(origin, ReadNode | SqlRead) or not origin.inputs:
         # The letters take the place of what is read: rows that its `schema` left out go on as they are.
         reader = node
         nodes[node] = letters.model_copy(update={"dead_letters": origin.dead_letters})
@@ -286,6 +286,12 @@ def _adding(specification: Specification, name: str) -> Node:
             hint="replay into a destination that is written to by `append` or `merge`",
         )
     return node
+
+
+def _taking(node: Node, names: Collection[str]) -> Node:
+    """The node as it is, but that it takes only rows of these nodes."""
+    left = [each for each in node.inputs if each in names]
+    return node.model_copy(update={"input": left}) if left else node
 
 
 def _depth(value: Any) -> int:

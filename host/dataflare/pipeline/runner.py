@@ -19,13 +19,15 @@ import pyarrow as pa
 from dataflare import cancellation
 from dataflare.errors import ConfigError, DataflareError, PluginError
 from dataflare.locks import Lock
-from dataflare.pipeline.batching import MOST_BYTES, bytes_of, resized
-from dataflare.pipeline.channel import Channel, Stopped
+from dataflare.pipeline.batching import resized
+from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.check import config_error
 from dataflare.pipeline.checkpoint_groups import checkpoints_of
 from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.fan_in import FanIn
 from dataflare.pipeline.finished_parts import finished_parts, forget_finished_parts
 from dataflare.pipeline.flow import note_moment, note_queues
+from dataflare.pipeline.joint_checkpoints import JointCheckpoints
 from dataflare.pipeline.loading import datasets_of, inspected, kind_of, load_node
 from dataflare.pipeline.models import Node, Pipeline, PluginNode
 from dataflare.pipeline.node_capabilities import capabilities_of, keep_capabilities
@@ -55,14 +57,12 @@ __all__ = ["run"]
 
 _log = logging.getLogger("dataflare.pipeline")
 
-_QUEUED_BATCHES = 2
 _PROGRESS_INTERVAL_S = 0.1
 _INTERRUPT_AGAIN_S = 0.02
 _SHUTDOWN_S = 0.5
 """How long plugins may take for `shutdown` after an interrupt."""
 
 _Item: TypeAlias = pa.RecordBatch | Checkpoint
-_Queue: TypeAlias = Channel[_Item | None]
 
 
 def run(
@@ -177,12 +177,12 @@ class _Run:
         self._state = state
         self._appends = None if state is None else PendingAppends(state)
         self._full_refresh = full_refresh
-        self._checkpoints: dict[str, Checkpoints] = {}
-        """By node: those of the source that it is, or whose rows it takes."""
+        self._checkpoints: dict[str, Checkpoints | JointCheckpoints] = {}
+        """By node: those of the source that it is, or of those whose rows it takes."""
         self._host = host
         self._progress = progress
         self._stages: list[Stage] = []
-        self._inputs: dict[str, _Queue] = {}
+        self._inputs: dict[str, FanIn] = {}
         self._inspected: dict[str, Inspection] = {}
         self._report = report
         self._lock = Lock()
@@ -268,7 +268,7 @@ class _Run:
         if specification.replays is None:
             return None, None
         nodes = specification.pipeline.nodes
-        reader = nodes[specification.replays].input_name or specification.replays
+        reader = next(iter(nodes[specification.replays].inputs), specification.replays)
         node = nodes[reader]
         assert isinstance(node, ReadNode) and isinstance(node.read, str)
         path = specification.path(node.read)
@@ -284,9 +284,9 @@ class _Run:
         expected = self._expected_rows()
         moving = [stage for stage in self._stages if self._specification.moves_rows(stage.name)]
         self._inputs = {
-            stage.name: Channel(_QUEUED_BATCHES, most_bytes=MOST_BYTES, size=bytes_of)
+            stage.name: FanIn(inputs, passes_barriers=stage.name in self._checkpoints)
             for stage in moving
-            if not stage.is_source
+            if (inputs := self._specification.pipeline.nodes[stage.name].inputs)
         }
         threads = [
             threading.Thread(
@@ -343,7 +343,8 @@ class _Run:
                 done.append(stage.name)
         if self._state is not None:
             # In one step, after all is safe and visible: a run that dies before it is repeated.
-            ended = [each.finish() for each in dict.fromkeys(self._checkpoints.values())]
+            sources = [each for each in dict.fromkeys(self._checkpoints.values()) if isinstance(each, Checkpoints)]
+            ended = [each.finish() for each in sources]
             known = [stage.known_schema() for stage in self._stages]
             self._state.commit(
                 [each for each in ended if each is not None],
@@ -367,7 +368,7 @@ class _Run:
 
     def _work(self, stage: Stage) -> None:
         """Run a stage; the body of its thread."""
-        takers = [self._inputs[name] for name in self._specification.consumers(stage.name)]
+        takers = [self._inputs[name].inlets[stage.name] for name in self._specification.consumers(stage.name)]
         try:
             with observed_node(stage.report):
                 for item in resized(stage.batches() if stage.is_source else self._taken(stage)):

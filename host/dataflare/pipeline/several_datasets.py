@@ -73,8 +73,8 @@ def by_dataset(specification: Specification, discover: Callable[[str], Sequence[
                 if name in names:
                     node = with_names(_reading(nodes[name], dataset, options), dataset)
                     _check_places(specification, name, node, dataset, written)
-                    above = {} if node.input_name is None else {"input": f"{node.input_name}[{label}]"}
-                    made[f"{name}[{label}]"] = node.model_copy(update=above)
+                    above = [f"{each}[{label}]" for each in node.inputs]
+                    made[f"{name}[{label}]"] = node.model_copy(update={"input": above} if above else {})
                 elif name in called:
                     made[name] = nodes[name]
             slices.append(Slice(f"{source}[{label}]", _part(specification, made, dataset)))

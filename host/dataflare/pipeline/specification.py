@@ -48,7 +48,7 @@ class Specification:
         file: The YAML file, as it was named.
         folder: The real path of its folder, without symbolic links; paths in the YAML are relative to it.
         pipeline: What it says.
-        order: The nodes' names, each after its input.
+        order: The nodes' names, each after its inputs.
         grants: What each plugin may use, by node.
         limits: Each plugin's ceilings, by node.
         document: The YAML with its lines.
@@ -90,7 +90,7 @@ class Specification:
 
     def consumers(self, node: str) -> tuple[str, ...]:
         """The nodes that take a node's rows."""
-        return tuple(name for name in self.order if self.pipeline.nodes[name].input_name == node)
+        return tuple(name for name in self.order if node in self.pipeline.nodes[name].inputs)
 
     def is_replaced(self, node: str) -> bool:
         """Whether all outputs of a node's rows replace what an earlier run wrote."""
@@ -131,7 +131,7 @@ class Specification:
     def moves_rows(self, node: str) -> bool:
         """Whether rows flow through a node: not through a plugin that other plugins only call."""
         entry = self.pipeline.nodes[node]
-        return entry.input_name is not None or bool(self.consumers(node))
+        return bool(entry.inputs or self.consumers(node))
 
     def _check_kind(self, name: str, node: PluginNode, kind: str) -> None:
         if kind == "source" and node.input is not None:
@@ -151,7 +151,7 @@ class Specification:
             raise ConfigError(
                 f"node {takers[0]!r} takes its rows from {name!r}, a destination, which gives none",
                 where=self.where("nodes", takers[0], "input"),
-                hint=f"take them from {node.input!r}, as {name!r} does",
+                hint=f"take them from {', '.join(map(repr, node.inputs))}, as {name!r} does",
             )
         if kind not in ("destination", "validator") and not takers:
             raise ConfigError(

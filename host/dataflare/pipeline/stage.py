@@ -17,6 +17,7 @@ from dataflare.pipeline.column_roles import ColumnRoles
 from dataflare.pipeline.datasets import DatasetWriter
 from dataflare.pipeline.dead_letters import FAILED, DeadLetters
 from dataflare.pipeline.divided_source import DividedSource
+from dataflare.pipeline.joint_checkpoints import JointCheckpoints
 from dataflare.pipeline.observed import next_batch
 from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import NodeReport
@@ -53,7 +54,7 @@ class Stage:
         outputs: Finished when all nodes have ended, or else aborted.
         expected_rows: Asks how many rows a source will give.
         acknowledge: Tells a source that all of its rows are safe.
-        checkpoints: Those of the source whose rows it takes; `None` where none are made.
+        checkpoints: Those of the sources whose rows it takes; `None` where none are made.
         retries: Those of its calls; `None` where there are none.
         letters: Takes the rows on which it fails; `None`: nothing takes them.
         contract: For a source, compares its rows with the known columns; `None` for others.
@@ -77,7 +78,7 @@ class Stage:
         expected_rows: Callable[[], int | None] = lambda: None,
         acknowledge: Callable[[], object] = lambda: None,
         close: Callable[[], object] = lambda: None,
-        checkpoints: Checkpoints | None = None,
+        checkpoints: Checkpoints | JointCheckpoints | None = None,
         retries: Retries | None = None,
         letters: DeadLetters | None = None,
         contract: SchemaContract | None = None,
@@ -256,7 +257,7 @@ class Stage:
         if self._retries is not None:
             self.report.retries, self.report.reloads = self._retries.count, self._retries.reloaded
             self.report.outage_seconds = self._retries.outage_s
-        if self.is_source and self._checkpoints is not None:
+        if self.is_source and isinstance(self._checkpoints, Checkpoints):
             self.report.resumed, self.report.checkpoints = self._checkpoints.resumed, self._checkpoints.reached
             self.report.no_checkpoints = self._checkpoints.obstacle
         elif self.is_source:

@@ -20,6 +20,7 @@ from dataflare.pipeline.datasets import DatasetReader, DatasetWriter
 from dataflare.pipeline.dead_letters import DeadLetters
 from dataflare.pipeline.divided_source import DividedSource
 from dataflare.pipeline.guarantees import of_file
+from dataflare.pipeline.joint_checkpoints import JointCheckpoints
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import IfExists, Place
@@ -50,7 +51,7 @@ def make_stage(
     name: str,
     plugin: Any,
     files: ConnectorFiles,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Checkpoints | JointCheckpoints | None = None,
     replayed: LetterFile | None = None,
     known: pa.Schema | None = None,
     limits: StopLimits | None = None,
@@ -64,7 +65,7 @@ def make_stage(
         name: The node.
         plugin: The loaded plugin; `None` for a connector.
         files: Opens what the run reads and writes on the pipeline's behalf.
-        checkpoints: Those of the source that the node is, or whose rows it takes; `None` where none are made.
+        checkpoints: Those of the source that the node is, or of those whose rows it takes; `None` where none are made.
         replayed: The dead letters that the node reads or gets; `None` for any other node.
         known: The columns that the node gave in the last run, for one that reads; `None` where they are not known.
         limits: When sources stop before their end; `None`: never.
@@ -95,7 +96,7 @@ class _StageBuilder:
     specification: Specification
     name: str
     files: ConnectorFiles
-    checkpoints: Checkpoints | None
+    checkpoints: Checkpoints | JointCheckpoints | None
     replayed: LetterFile | None
     known: pa.Schema | None
     limits: StopLimits | None
@@ -177,7 +178,7 @@ class _StageBuilder:
             divided or plugin,
             options,
             retries if divided is None else Retries(0),  # which its parts have
-            self.checkpoints,
+            self._own_checkpoints,
             columns_may_change=node.contract is not None,
             limits=SourceLimit(self.limits),
         )
@@ -199,9 +200,15 @@ class _StageBuilder:
             roles=ColumnRoles.of(node.roles),
         )
 
+    @property
+    def _own_checkpoints(self) -> Checkpoints | None:
+        """Those of a source."""
+        assert not isinstance(self.checkpoints, JointCheckpoints)
+        return self.checkpoints
+
     def _divided(self, plugin: Source, options: ReadModel, retries: Retries) -> DividedSource:
         assert self.another is not None
-        points = self.checkpoints
+        points = self._own_checkpoints
         most = MAX_ROWS if points is None else min(MAX_ROWS, points.step_rows)
         if self.limits is not None and self.limits.max_rows is not None:
             most = min(most, self.limits.max_rows)
@@ -291,7 +298,7 @@ class _StageBuilder:
         self,
         node: PluginNode | ReadNode | SqlRead | SqlWrite,
         report: NodeReport,
-        checkpoints: Checkpoints | None,
+        checkpoints: Checkpoints | JointCheckpoints | None,
     ) -> DeadLetters | None:
         """Make what takes the dead letters of a node; `None` if it has no file for them."""
         if node.dead_letters is None:

@@ -12,7 +12,7 @@ from dataflare.documents.models import FilePath, Name, StrictModel
 from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.dataset_models import OPERATION_FIELD, ReadModel, WriteModel
-from dataflare.pipeline.nodes import Input
+from dataflare.pipeline.nodes import Input, names_of_inputs
 from dataflare.pipeline.row_errors import OnErrorModel
 
 __all__ = ["CONNECTOR", "OWN_TABLES", "SqlRead", "SqlWrite", "TableModel", "TablesModel"]
@@ -97,9 +97,9 @@ class SqlRead(StrictModel):
         return self
 
     @property
-    def input_name(self) -> None:
+    def inputs(self) -> tuple[str, ...]:
         """It takes no rows."""
-        return None
+        return ()
 
     @property
     def contract(self) -> ContractModel | None:
@@ -176,9 +176,9 @@ class SqlWrite(StrictModel):
         return self
 
     @property
-    def input_name(self) -> str:
-        """The node whose rows this one takes."""
-        return self.input
+    def inputs(self) -> tuple[str, ...]:
+        """The nodes whose rows this one takes."""
+        return names_of_inputs(self.input)
 
     @property
     def errors(self) -> OnErrorModel:

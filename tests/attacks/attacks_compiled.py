@@ -142,6 +142,21 @@ def destructor_that_is_a_components_function(arena: Arena) -> None:
     survives(run)
 
 
+@attack("files-in")
+def components_that_multiply(arena: Arena) -> None:
+    """Have the host load, or only inspect, a component that instantiates another one twice, and that another, and so
+    on, until all time and memory is gone."""
+    inner = "".join(
+        f"(component $c{n} (alias outer 1 $c{n - 1} (component $c)) (instance (instantiate $c))"
+        " (instance (instantiate $c)))"
+        for n in range(1, 18)
+    )
+    binary = bytes(wasmtime.wat2wasm(f"(component (component $c0) {inner} (instance (instantiate $c17)))"))
+    with Engine(cache_dir=arena.folder / "cache") as engine:
+        for read in (engine.shape, engine.load):
+            arena.raises(UnsupportedComponent, lambda read=read: read(binary, name="a"), says="instantiated too often")
+
+
 def _trusting(_: Engine, profile: CompileProfile, entry: Entry, __: str) -> wasmtime.component.Component:
     return wasmtime.component.Component.deserialize_file(profile.engine, entry.path)
 
@@ -154,6 +169,7 @@ MUTATIONS = [
         answers(None),
         ("destructor_that_is_a_components_function",),
     ),
+    Mutation("dataflare.engine.reading.reflection:check_instantiations", answers(None), ("components_that_multiply",)),
     Mutation(
         "dataflare.engine.compile_profile:_CompilerThreads.are_here",
         answers(True),

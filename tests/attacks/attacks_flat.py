@@ -123,6 +123,29 @@ def flattened_call_from_realloc(arena: Arena) -> None:
 
 
 @attack("memory")
+def flattened_handle_made_while_wasi_waits(arena: Arena) -> None:
+    """Make a handle while WASI has room made for the result of a call that has not ended."""
+    text = """(component
+      (import "wasi:random/random@0.2.0" (instance $r
+        (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
+      (type $t (resource (rep i32))) (core func $new (canon resource.new $t))
+      (core module $m (import "h" "new" (func $new (param i32) (result i32))) (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (drop (call $new (i32.const 1))) (i32.const 64)))
+      (core instance $i (instantiate $m (with "h" (instance (export "new" (func $new))))))
+      (core func $bytes (canon lower (func $r "get-random-bytes")
+        (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+      (core module $n (import "h" "bytes" (func $bytes (param i64 i32)))
+        (func (export "f") (call $bytes (i64.const 4) (i32.const 128))))
+      (core instance $j (instantiate $n (with "h" (instance (export "bytes" (func $bytes))))))
+      (func (export "f") (canon lift (core func $j "f"))))"""
+    with Engine(cache_dir=arena.folder / "flat", flatten=True) as engine:
+        loaded: Any = engine.load(bytes(wasmtime.wat2wasm(text)), name="plugin")
+        with loaded.instantiate({}) as instance:
+            arena.raises(ProtocolFault, lambda: instance.call("", "f"), says="realloc or post-return")
+            assert not instance.alive
+
+
+@attack("memory")
 def flattened_long_text_that_is_not_utf8(arena: Arena) -> None:
     """Hand a long text that is not valid UTF-8 to a function of the host's that takes texts as bytes, in place."""
     taken: list[int] = []
@@ -175,6 +198,7 @@ MUTATIONS = [
         ("flattened_long_text_that_is_not_utf8",),
     ),
     Mutation("dataflare.engine.flat.compose:GUARD", "", ("flattened_call_from_realloc",)),
+    Mutation("dataflare.engine.flat.compose:SHUT", "", ("flattened_handle_made_while_wasi_waits",)),
     Mutation(
         "dataflare.engine.flat.movers:_needs_looks",
         answers(False),

@@ -193,6 +193,55 @@ def test_wasi_is_not_called_while_realloc_runs(flat_engine: Engine) -> None:
             instance.call(API, "f", "x")
 
 
+@pytest.mark.parametrize("what", ["(drop (call $new (i32.const 1)))", "(call $drop (i32.const 1))", "(call $ping)"])
+def test_nothing_is_called_while_wasi_has_room_made_for_its_result(
+    flat_engine: Engine, bridge_engine: Engine, what: str
+) -> None:
+    text = f"""(component (import "ping" (func $ping)) (core func $ping (canon lower (func $ping)))
+      (import "wasi:random/random@0.2.0" (instance $r
+        (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
+      (type $t (resource (rep i32))) (core func $new (canon resource.new $t)) (core func $drop (canon resource.drop $t))
+      (core module $m (import "h" "ping" (func $ping)) (import "h" "new" (func $new (param i32) (result i32)))
+        (import "h" "drop" (func $drop (param i32))) (memory (export "memory") 1)
+        (func (export "make") (drop (call $new (i32.const 4))))
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) {what} (i32.const 64)))
+      (core instance $i (instantiate $m (with "h" (instance
+        (export "ping" (func $ping)) (export "new" (func $new)) (export "drop" (func $drop))))))
+      (core func $bytes (canon lower (func $r "get-random-bytes")
+        (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+      (core module $n (import "i" "make" (func $make)) (import "h" "bytes" (func $bytes (param i64 i32)))
+        (func (export "f") (call $make) (call $bytes (i64.const 4) (i32.const 128))))
+      (core instance $j (instantiate $n (with "i" (instance $i)) (with "h" (instance (export "bytes" (func $bytes))))))
+      (func (export "f") (canon lift (core func $j "f"))))"""
+    for engine in (flat_engine, bridge_engine):
+        loaded = engine.load(bytes(wasmtime.wat2wasm(text)), name="kit")
+        assert loaded.flattened is (engine is flat_engine)
+        reached: list[str] = []
+        with loaded.instantiate({"": {"ping": lambda into=reached: into.append("ping")}}) as instance:
+            with pytest.raises(ProtocolFault, match=r"realloc or post-return|cannot leave"):
+                instance.call("", "f")
+            assert not instance.alive and not reached
+
+
+@pytest.mark.parametrize(("encoding", "units", "data"), [
+    ("utf16", 1, "\\00\\d8"), ("utf16", 2, "\\00\\dc\\00\\d8"), ("latin1+utf16", 0x80000001, "\\00\\d8"),
+    ("utf16", 2**31 - 1, ""),
+])  # fmt: skip
+def test_a_text_of_another_encoding_that_is_not_valid(
+    flat_engine: Engine, encoding: str, units: int, data: str
+) -> None:
+    text = f"""(component (core module $m (memory (export "memory") 1) (data (i32.const 80) "{data}")
+      (func (export "f") (result i32)
+        (i32.store (i32.const 64) (i32.const 80)) (i32.store (i32.const 68) (i32.const {units})) (i32.const 64)))
+      (core instance $i (instantiate $m))
+      (func (export "f") (result string)
+        (canon lift (core func $i "f") string-encoding={encoding} (memory (core memory $i "memory")))))"""
+    with flat_engine.load(bytes(wasmtime.wat2wasm(text)), name="kit").instantiate({}) as instance:
+        with pytest.raises(ProtocolFault, match="broke the canonical ABI"):
+            instance.call("", "f")
+        assert not instance.alive
+
+
 def test_a_bool_of_many_bits_is_true(flat_engine: Engine) -> None:
     with flat_engine.load(guest("bool", body="(i32.const 256)"), name="kit").instantiate(HOST_OF_KIT) as instance:
         assert instance.call(API, "f") is True

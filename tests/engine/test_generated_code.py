@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from dataflare.engine.abi.codecs import Codecs
-from dataflare.engine.abi.types import ListT, PrimT, RecordT
+from dataflare.engine.abi.types import ListT, PrimT, RecordT, TupleT, VariantT, payload_offset
+from dataflare.engine.bridges import wat
+from dataflare.engine.flat import movers
+from dataflare.engine.flat.handles import Handles
 
 POINT = RecordT((("name", PrimT("string")), ("x", PrimT("s32"))))
 
@@ -42,3 +45,22 @@ def test_lines_of_generated_code_are_found_while_the_codecs_live() -> None:
     del codecs, store
     gc.collect()
     assert made not in linecache.cache
+
+
+def test_the_layout_of_a_variant_is_computed_once_however_many_cases_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[object] = []
+
+    def counted(ty: VariantT) -> int:
+        computed.append(ty)
+        return payload_offset(ty)
+
+    for module in (movers, wat):
+        monkeypatch.setattr(module, "payload_offset", counted)
+    ty = VariantT(tuple((f"c{n}", PrimT("string") if n % 2 else TupleT((PrimT("u8"),) * n)) for n in range(1, 300)))
+    written = movers.Movers(Handles({}, {}))
+    function = movers.CheckedFunction()
+    written.pull(ty, "$p")
+    written.push(ty, "$p")
+    function.store(ty, "$p", 0, [f"$v{n}" for n in range(400)])
+    function.load(ty, "$p", 0)
+    assert computed == [ty] * 4 and len(function.text()) > 10_000 and written.texts

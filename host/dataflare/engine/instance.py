@@ -267,29 +267,26 @@ class Instance:
                 memory.passing.commit()
             copied = memory.copied
             memory.ceiling = copied + self._output_bytes
-            try:
-                result = codec.decode_result(memory, FRAME_AT) if codec.decode_result is not None else None
-                self._drain()
-                if table.last != last:
-                    self._charge_kept(last)
-            except ENDINGS as cause:
-                raise self._end(cause, self._endings.over_output) from None
-            except BaseException:
-                self.alive = False  # handles in the result may be lost
-                raise
+            result = codec.decode_result(memory, FRAME_AT) if codec.decode_result is not None else None
+            self._drain()
+            if table.last != last:
+                self._charge_kept(last)
             stats.bytes_out += memory.copied - copied
             moved = stats.bytes_in + stats.bytes_out
             if moved > self._call_budget.bytes_most:
-                self.alive = False
                 raise self._endings.over_copy()
             if memory.read_in_place:
                 self._settle(codec.number)
             if moved > self._find_memory_after:
                 self._find_memory()
             return result
-        except UsageError:
-            if self.alive and not returned:  # it was refused before any code ran
+        except ENDINGS as cause:
+            raise self._end(cause, self._endings.over_output) from None
+        except BaseException as error:
+            if isinstance(error, UsageError) and self.alive and not returned:  # it was refused before any code ran
                 memory.undo()
+            else:
+                self.alive = False  # handles in the result may be lost, and post-return may not have run
             raise
         finally:
             ended = time.monotonic_ns()
@@ -326,7 +323,13 @@ class Instance:
         if self.component.has_marks:
             if self.limits.fuel is not None:
                 self.component.profile.set_fuel(self.limits.fuel, self._native)
-            use_in_place(self._memory_budget, self._exports_memory, self._imports_memory, self._run)
+            self.alive = False  # as long as the mark is in the plugin's memory
+            try:
+                use_in_place(self._memory_budget, self._exports_memory, self._imports_memory, self._run)
+            except UsageError:  # it was refused before the mark was written
+                self.alive = True
+                raise
+            self.alive = True
 
     def _run(self, number: int, deadline_s: float | None = None) -> None:
         """Run one of the functions that are not exports, by its number, until the deadline of an earlier call, if

@@ -27,6 +27,7 @@ _PROTOCOL: Final = (
     "unknown handle index",
     "handle index",
     "invalid utf8 encoding",
+    "invalid utf16 encoding",
     "invalid utf-8",
     "invalid UTF-8",
     "incomplete utf-8",

@@ -171,6 +171,7 @@ class Function:
             case VariantT() | OptionT() | ResultT() | EnumT():
                 cases = cases_of(ty)
                 joined = flatten(ty)
+                inside = offset + payload_offset(ty)
                 mine = [flat.pop(0) for _ in joined]
                 self.emit(f"({_STORES[discriminant_size(len(cases))]} offset={offset} {base} {mine[0]})")
                 for number, payload in enumerate(cases):
@@ -181,7 +182,7 @@ class Function:
                         for have, want, value in zip(joined[1:], flatten(payload), mine[1:], strict=False)
                     ]
                     self.emit(f"(if (i32.eq {mine[0]} (i32.const {number})) (then")
-                    self.store(payload, base, offset + payload_offset(ty), values)
+                    self.store(payload, base, inside, values)
                     self.emit("))")
 
     def load(self, ty: Type, base: str, offset: int) -> list[str]:
@@ -199,13 +200,14 @@ class Function:
             case VariantT() | OptionT() | ResultT() | EnumT():
                 cases = cases_of(ty)
                 joined = flatten(ty)
+                inside = offset + payload_offset(ty)
                 slots = [self.local(core) for core in joined]
                 self.emit(f"(local.set {slots[0]} ({_LOADS[discriminant_size(len(cases))]} offset={offset} {base}))")
                 for number, payload in enumerate(cases):
                     if payload is None or not flatten(payload):
                         continue
                     self.emit(f"(if (i32.eq (local.get {slots[0]}) (i32.const {number})) (then")
-                    values = self.load(payload, base, offset + payload_offset(ty))
+                    values = self.load(payload, base, inside)
                     for have, want, value, slot in zip(flatten(payload), joined[1:], values, slots[1:], strict=False):
                         carried = _WIDEN[have, want].format(value) if have != want else value
                         self.emit(f"(local.set {slot} {carried})")
@@ -251,8 +253,9 @@ class Walkers:
             case VariantT() | OptionT() | ResultT():
                 cases = cases_of(ty)
                 load = f"({_LOADS[discriminant_size(len(cases))]} (local.get $p))"
+                payload = at(payload_offset(ty))
                 return "\n".join(
-                    f"(if (i32.eq {load} (i32.const {number})) (then {self.call(t, at(payload_offset(ty)))}))"
+                    f"(if (i32.eq {load} (i32.const {number})) (then {self.call(t, payload)}))"
                     for number, t in enumerate(cases)
                     if t is not None and self._function(t)
                 )

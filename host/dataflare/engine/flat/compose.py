@@ -45,7 +45,7 @@ from dataflare.engine.bridges.poll import PollImports
 from dataflare.engine.bridges.wasi import WasiImports
 from dataflare.engine.bridges.wat import quote
 from dataflare.engine.flat.handles import HANDLES_TEXT, TABLES_AT
-from dataflare.engine.flat.movers import CheckedFunction, Movers, helpers
+from dataflare.engine.flat.movers import OPEN, SHUT, CheckedFunction, Movers, helpers
 from dataflare.engine.flat.protocol import (
     FILL_EXPORTS,
     FILL_IMPORTS,
@@ -258,7 +258,9 @@ class _Writer:
                 needed += f'(import "w" "f{number}" (func $w{number} {declared}))'
                 given.append(f'(export "f{number}" (func {core}))')
                 passed = " ".join(f"(local.get {i})" for i in range(parameters))
-                functions.append(f'(func (export "f{number}") {declared} {GUARD} (call $w{number} {passed}))')
+                # WASI runs no code of the plugin but `realloc`, for its result.
+                handed = f"{GUARD} {SHUT} (call $w{number} {passed}) {OPEN}"
+                functions.append(f'(func (export "f{number}") {declared} {handed})')
             else:
                 functions.append(self._import(lower, number, movers))
         self._out.append(
@@ -464,7 +466,7 @@ class _Writer:
             body.emit("(call $returned)")
         if lift.post_return is None:
             return f'(func $e{number} (export "e{number}") {body.text()})'
-        post = "(global.set $shut (i32.const 1)) (call $p{} {}) (global.set $shut (i32.const 0))".format
+        post = f"{SHUT} (call $p{{}} {{}}) {OPEN}".format
         if not _may_owe(func):
             body.emit(post(number, returned))
             return f'(func $e{number} (export "e{number}") {body.text()})'

@@ -49,7 +49,11 @@ from dataflare.engine.bridges.wat import Function
 from dataflare.engine.flat.faults import ALIGNMENT, BOUNDS, CHAR, DISCRIMINANT, FAULT_TEXT, REALLOC, TEXT, fault
 from dataflare.engine.flat.handles import Handles
 
-__all__ = ["CheckedFunction", "Movers", "helpers"]
+__all__ = ["OPEN", "SHUT", "CheckedFunction", "Movers", "helpers"]
+
+SHUT: Final = "(global.set $shut (i32.const 1))"
+OPEN: Final = "(global.set $shut (i32.const 0))"
+"""Between these two, the plugin's code must not call out."""
 
 _LOADS: Final = {1: "i32.load8_u", 2: "i32.load16_u", 4: "i32.load"}
 
@@ -124,9 +128,9 @@ _MEMORY_HELPERS: Final = f"""
 
 _REALLOC_HELPERS: Final = f"""
   (func $room (param $bytes i32) (param $align i32) (result i32) (local $at i32)
-    (global.set $shut (i32.const 1))
+    {SHUT}
     (local.set $at (call $realloc (i32.const 0) (i32.const 0) (local.get $align) (local.get $bytes)))
-    (global.set $shut (i32.const 0))
+    {OPEN}
     (if (i32.and (local.get $at) (i32.sub (local.get $align) (i32.const 1))) (then {fault(REALLOC)}))
     (if (i64.gt_u (i64.add (i64.extend_i32_u (local.get $at)) (i64.extend_i32_u (local.get $bytes)))
                   (i64.shl (i64.extend_i32_u (memory.size $plugin)) (i64.const 16)))
@@ -237,11 +241,12 @@ class Movers:
             case VariantT() | OptionT() | ResultT() | EnumT():
                 cases = cases_of(ty)
                 load = f"({_LOADS[discriminant_size(len(cases))]} (local.get $p))"
+                payload = at(payload_offset(ty))
                 lines = []
                 if way == "pull":
                     lines.append(f"(if (i32.ge_u {load} (i32.const {len(cases)})) (then {fault(DISCRIMINANT)}))")
                 for number, case in enumerate(cases):
-                    if case is not None and (inner := self._call(way, case, at(payload_offset(ty)))):
+                    if case is not None and (inner := self._call(way, case, payload)):
                         lines.append(f"(if (i32.eq {load} (i32.const {number})) (then {inner}))")
                 return "\n".join(lines)
             case ListT():

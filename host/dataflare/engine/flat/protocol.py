@@ -16,7 +16,7 @@ __all__ = [
     "UNMARK",
 ]
 
-FLAT_VERSION: Final = 4
+FLAT_VERSION: Final = 5
 """Raise this with every change of the generated code, since compiled components are cached."""
 
 FLAT_EXPORT: Final = "flat-call"

@@ -140,10 +140,10 @@ class _ImportedInstance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Nested:
-    """An inner component, and the index spaces around it."""
+    """An inner component, and the index spaces around it, the nearest first. It may be instantiated elsewhere."""
 
     binary: memoryview
-    around: _Spaces
+    around: list[_Spaces]
 
 
 _Spaces: TypeAlias = "dict[str, list[Any]]"
@@ -180,7 +180,7 @@ def _component(
                 wiring.modules.append(part.payload)
             case 4:
                 _check_nested(part.payload, depth)
-                spaces["component"].append(_Nested(part.payload, spaces))
+                spaces["component"].append(_Nested(part.payload, [spaces, *around]))
             case 2 | 5 | 6 | 7 | 8 | 10 | 11:
                 _Reader(part.payload, spaces, [spaces, *around], wiring, exports, given, depth).read(part.id)
             case other:
@@ -285,8 +285,7 @@ class _Reader(TypeReader):
             for _ in range(self._u32()):
                 name = self._name()
                 given[name] = self._item(self._sort())
-            around = self._around[next(i for i, each in enumerate(self._around) if each is nested.around) :]
-            made = _component(nested.binary, given, around, self._wiring, self._nesting + 1)
+            made = _component(nested.binary, given, nested.around, self._wiring, self._nesting + 1)
             self._spaces["instance"].append(made)
         else:
             self._spaces["instance"].append(self._items())

@@ -29,6 +29,7 @@ from dataflare.engine.abi.types import (
     VariantT,
 )
 from dataflare.engine.reading.features import causes_of, refusal
+from dataflare.engine.reading.instantiations import check_instantiations
 from dataflare.engine.reading.labels import check_labels
 from dataflare.engine.reading.lowered import check_lowered
 from dataflare.engine.reading.world_types import WorldItems, read_world, with_types_shown
@@ -76,6 +77,7 @@ def reflect(
     check_header(binary, component)
     check_labels(binary, component)
     check_lowered(binary, component)
+    check_instantiations(binary, component)
     try:
         empty = hollow(binary)
         compiled = interruptible(lambda: wc.Component(engine, empty))

@@ -8,6 +8,7 @@ import io
 import os
 import select
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -41,12 +42,18 @@ def open_plain(path: Path) -> IO[bytes]:
 
 
 class Pipe(io.RawIOBase):
-    """A pipe; a thread that waits for what is written to it looks now and then whether it is `stopped`."""
+    """A pipe; a thread that waits for what is written to it looks now and then whether it is `stopped`.
+
+    Attributes:
+        is_late: Asked while nothing comes, whether to wait no longer.
+        was_late: Whether that ended a wait.
+    """
 
     def __init__(self, descriptor: int, ready: select.poll) -> None:
         self._descriptor = descriptor
         self._ready = ready
-        self.stopped = False
+        self.stopped = self.was_late = False
+        self.is_late: Callable[[], bool] = lambda: False
 
     def fileno(self) -> int:
         return self._descriptor
@@ -60,6 +67,8 @@ class Pipe(io.RawIOBase):
             if self._ready.poll(_LOOK_MS):
                 with contextlib.suppress(BlockingIOError):
                     return os.readv(self._descriptor, [buffer])
+            elif self.is_late():
+                self.stopped = self.was_late = True
         raise OSError(errno.ECANCELED, "nobody waits for this pipe any more")
 
     def close(self) -> None:

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 
 from checkpoint_kit import Clock, Crash, Table, numbers_pipeline
-from dataflare.errors import ConfigError, GuestPanic
+from dataflare.errors import ConfigError, GuestPanic, PluginError
 from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import build_specification
 from dataflare.pipeline.state_file import StateFile
 from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Idle
+from dataflare.values import Variant
 from dataflare.wit_types.source import Division
 from pipeline_fakes import FakeHost, FakePlugin, rows_of
 
@@ -288,3 +289,26 @@ def test_plugin_reads_the_parts_of_a_file(tmp_path):
     report = run(build_specification({"name": "test", "nodes": nodes}, folder=tmp_path))
     assert sorted(map(int, (tmp_path / "out.csv").read_text().split()[1:])) == list(numbers)
     assert report.nodes[0].rows_out == len(numbers)
+
+
+@pytest.mark.parametrize("waiting", ["idle", "rate-limited"])
+def test_time_ends_a_read_in_parts_that_wait(tmp_path, waiting):
+    whole, table = Source(20), Table(Clock(), keeps_token=True)
+
+    class Waiting(Part):
+        def read(self, max_rows: int) -> Any:
+            if self.at < self.end - 3:
+                return super().read(1)
+            if waiting == "idle":
+                return Idle(str(self.at).encode(), 3600.0)
+            raise PluginError("later", error=Variant(waiting, 3_600_000), retryable=True, retry_after_ms=3_600_000)
+
+    class Host(FakeHost):
+        def load(self, component: Path, *, name: str, **arguments: Any) -> Any:
+            return table if name == "out" else Waiting(whole)
+
+    nodes = CHAIN.replace("parallel: 3", "parallel: 2")
+    with StateFile(tmp_path / "state", pipeline="test") as state:
+        made = numbers_pipeline(tmp_path, nodes)
+        report = run(made, host=Host(source=Part(whole), first=table), state=state, limits=StopLimits(max_time_s=0.5))
+    assert (report.status, report.stopped) == ("completed", "max-time")

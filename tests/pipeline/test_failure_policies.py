@@ -416,3 +416,30 @@ def test_policy_is_told_in_one_line():
         "a row; quarantine after more than 3 faults"
     )
     assert OnErrorModel().shown(None) == ""
+
+
+@pytest.mark.parametrize("keys", ["", ", on_error: {rows: skip, max_errors: 0}"])
+def test_rows_of_a_run_that_fails_are_not_told_as_dropped(specify, keys):
+    def change(rows: pa.RecordBatch) -> pa.RecordBatch:
+        if 3 in rows.column("x").to_pylist():
+            raise plugin_error(Variant("invalid-input", "no"), plugin="p", export="process")
+        return rows.filter(pa.array([x != 1 for x in rows.column("x").to_pylist()]))
+
+    host = FakeHost(
+        source=FakeSource([rows_of(1, 2), rows_of(3, 4, 5)]),
+        destination=FakeDestination(),
+        processor=FakeProcessor(change),
+    )
+    with pytest.raises(NodeFailed) as caught:
+        run(specify(CHAIN % ("processor", keys)), host=host)
+    assert caught.value.report.nodes[1].dropped == 1
+
+
+def test_rows_that_a_validator_stopped_at_are_not_told_as_dropped(specify):
+    host = FakeHost(
+        source=FakeSource([rows_of(1, 2), rows_of(3, -4, 5)]), destination=FakeDestination(), validator=FakeValidator()
+    )
+    with pytest.raises(NodeFailed, match="break 'positive'") as caught:
+        run(specify(CHAIN % ("validator", "")), host=host)
+    node = caught.value.report.nodes[1]
+    assert (node.rows_in, node.rows_out, node.dropped) == (5, 2, 0)

@@ -9,6 +9,7 @@ from dataflare.pipeline import batching
 from dataflare.pipeline.run_errors import DataError, NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.runtime.results import Report
+from dataflare.wit_types.validator import Rule, RuleCount, Violation
 from guest_kit import component
 from pipeline_fakes import FakeDestination, FakeHost, FakeSource, FakeValidator, rows_of
 
@@ -83,6 +84,25 @@ def test_rows_that_the_validator_does_not_name_are_found_and_dropped(specify, mo
     assert rows == [1, 3, 4, 6]
     assert (node.violations, node.dropped) == ({"positive": 3}, 3)
     assert [line["row"] for line in lines_of(tmp_path / "v.jsonl")] == [1, 4, 6]
+
+
+def test_what_is_said_of_a_part_as_a_whole_is_not_said_of_its_batch(specify):
+    class AtLeastThree(FakeValidator):
+        """Says of batches of less than three rows that they are too small, and of others which rows are wrong."""
+
+        def rules(self):
+            return [*super().rules(), Rule("size", "there are enough rows", "error")]
+
+        def validate(self, rows):
+            report = super().validate(rows)
+            small = rows.num_rows < 3
+            counts = (*report.counts, RuleCount("size", int(small)))
+            more = (Violation(None, None, "size", "error", "too small"),) if small else ()
+            return Report(rows.num_rows, counts, (*report.violations, *more))
+
+    # The batch with two wrong rows is divided, since only one of them is named; the one with a single row is dropped.
+    _, rows = check(specify, AtLeastThree(most=1), ", on_violation: drop")
+    assert rows == [1, 3, 6]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
 from dataflare.errors import ConfigError, PluginError
-from dataflare.pipeline.run_errors import NodeFailed, StateError
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.run_history import recorded_runs
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.state_file import StateFile
@@ -82,13 +82,16 @@ def test_last_thousand_runs_are_kept(tmp_path):
     assert (len(kept), kept[0].id, kept[-1].id) == (1000, 1006, 7)
 
 
-def test_damaged_history_is_an_error(tmp_path):
-    once(tmp_path)
+def test_damaged_entry_hides_none_of_the_others(tmp_path):
+    table = Table(Clock(), keeps_token=True)
+    for _ in range(3):
+        once(tmp_path, table=table)
     with sqlite3.connect(tmp_path / "state") as connection:
-        connection.execute("UPDATE run SET begun_at = 'then'")
+        connection.execute("UPDATE run SET begun_at = 'then' WHERE id = 2")
     connection.close()
-    with StateFile(tmp_path / "state", pipeline="test") as file, pytest.raises(StateError, match="history of runs"):
-        recorded_runs(file)
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        found = [(each.id, each.status, each.begun_at is None) for each in recorded_runs(file)]
+    assert found == [(3, "completed", False), (2, "damaged", True), (1, "completed", False)]
 
 
 def test_letters_of_a_run_that_fails_are_kept_beside(tmp_path):
@@ -169,13 +172,14 @@ def test_commands_show_the_history(tmp_path, monkeypatch):
     ],
     ids=lambda text: text[:30],
 )
-def test_history_that_is_damaged_is_an_error(tmp_path, damage):
+def test_entry_that_is_damaged_is_told_as_such(tmp_path, damage):
     once(tmp_path)
     with sqlite3.connect(tmp_path / "state") as connection:
         connection.execute(f"UPDATE run SET {damage}")
     connection.close()
-    with StateFile(tmp_path / "state", pipeline="test") as file, pytest.raises(StateError, match="damaged"):
-        recorded_runs(file)
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        (found,) = recorded_runs(file)
+    assert (found.status, found.report) == ("damaged", None)
 
 
 def test_letters_of_a_failed_run_replace_no_other_file(tmp_path):

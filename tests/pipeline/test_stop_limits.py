@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
 from dataflare.errors import PluginError, UsageError
 from dataflare.pipeline.report import RunReport
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import build_specification
 from dataflare.pipeline.state_file import StateFile
@@ -114,6 +117,61 @@ def test_files_are_read_up_to_the_limit(tmp_path):
     for most, stopped in ((17, "max-rows"), (100, None), (101, None)):
         report = run(made, limits=StopLimits(max_rows=most))
         assert (report.rows_out, report.stopped) == (min(most, 100), stopped)
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A pipe that somebody has opened to write to it, and does not close."""
+    os.mkfifo(tmp_path / "in")
+    writer = os.open(tmp_path / "in", os.O_RDWR)
+    yield writer
+    os.close(writer)
+
+
+def read_pipe(folder: Path, connector: str, **options: Any) -> RunReport:
+    nodes = {
+        "in": {"connector": connector, "read": "in", "options": options},
+        "out": {"connector": "jsonl", "write": "out.jsonl", "input": "in"},
+    }
+    made = build_specification({"name": "test", "nodes": nodes}, folder=folder)
+    return run(made, limits=StopLimits(max_time_s=0.3))
+
+
+@pytest.mark.parametrize("connector", ["csv", "jsonl"])
+def test_time_ends_the_wait_for_a_pipe(tmp_path, pipe, connector):
+    count = 1_000_000
+    lines = [f"{n}" if connector == "csv" else f'{{"x":{n}}}' for n in range(count)]
+    data = "\n".join((["x"] if connector == "csv" else []) + lines).encode()
+    begun = threading.Event()
+
+    def write() -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(pipe, left) :]
+        begun.wait()  # for a line that never ends
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        options = {"max_record": "64KiB"} if connector == "csv" else {}
+        report = read_pipe(tmp_path, connector, sample="1KiB", **options)
+    finally:
+        begun.set()
+        with open(tmp_path / "in", "rb", buffering=0) as rest:
+            os.set_blocking(rest.fileno(), False)
+            while writing.is_alive():
+                rest.read(2**20)
+    assert (report.status, report.stopped) == ("completed", "max-time")
+    written = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert written == [f'{{"x":{n}}}' for n in range(len(written))]
+    assert len(written) < count, "the last line is not whole"
+
+
+def test_time_ends_the_search_for_columns_in_a_pipe(tmp_path, pipe):
+    os.write(pipe, b"x\n1\n")
+    with pytest.raises(NodeFailed, match="did not end in time") as caught:
+        read_pipe(tmp_path, "csv")
+    assert "sample" in str(caught.value)
 
 
 @pytest.mark.parametrize("wrong", [{"max_rows": 0}, {"max_time_s": -1.0}])

@@ -74,7 +74,9 @@ def show(
             hint = f"the last one is {found[0].id}" if found else "there was none yet"
             raise ConfigError(f"there is no run {'' if number is None else number}".strip(), where="runs", hint=hint)
         if html is not None:
-            write_file(html, page_of(_report(chosen) or {"pipeline": specification.pipeline.name, "status": "died"}))
+            write_file(
+                html, page_of(_report(chosen) or {"pipeline": specification.pipeline.name, "status": _status(chosen)})
+            )
         if as_json:
             write_json({**_document(chosen), "report": _report(chosen)})
             return
@@ -90,15 +92,19 @@ def _report(run: RecordedRun) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _status(run: RecordedRun) -> str:
+    # The state file is not held by a run: one that did not end is dead.
+    return "died" if run.status == "running" else run.status
+
+
 def _document(run: RecordedRun) -> dict[str, Any]:
     report = _report(run)
     return {
         "run": run.id,
         "id": report.get("id"),
-        "begun": time_text(run.begun_at),
+        "begun": None if run.begun_at is None else time_text(run.begun_at),
         "ended": None if run.ended_at is None else time_text(run.ended_at),
-        # The state file is not held by a run: one that did not end is dead.
-        "status": "died" if run.status == "running" else run.status,
+        "status": _status(run),
         "stopped": report.get("stopped"),
         "rows_in": report.get("rows_in", 0),
         "rows_out": report.get("rows_out", 0),
@@ -109,6 +115,9 @@ def _document(run: RecordedRun) -> dict[str, Any]:
 
 
 def _say(run: RecordedRun) -> None:
+    if run.begun_at is None:
+        stdout().say(f"{run.id}: damaged: the state file does not say any more what it did")
+        return
     shown = _document(run)
     what = f"{count(int(shown['rows_in']))} rows in, {count(int(shown['rows_out']))} rows out"
     took = "" if run.ended_at is None else f", {duration(max(0.0, run.ended_at - run.begun_at))}"

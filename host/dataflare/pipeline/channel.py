@@ -72,18 +72,21 @@ class Channel(Generic[T]):
             self.most = max(self.most, len(self._items))
             self._changed.notify_all()
 
-    def get(self) -> T:
-        """Take the oldest item; waits while there is none.
+    def get(self, seconds: float | None = None) -> T:
+        """Take the oldest item; waits while there is none, so many seconds at most.
 
         Raises:
             Stopped: The channel is stopped, before or while waiting.
+            TimeoutError: None came in time.
         """
         with self._changed:
             self.found += len(self._items)
             if not self._items:
                 began = perf_counter()
-                self._changed.wait_for(lambda: self._stopped or self._items)
+                came = self._changed.wait_for(lambda: self._stopped or self._items, seconds)
                 self.empty_s += perf_counter() - began
+                if not came:
+                    raise TimeoutError
             if self._stopped:
                 raise Stopped
             item, size = self._items.popleft()

@@ -261,12 +261,13 @@ class DatasetReader:
                 except PluginError as error:
                     # All rows are safe: the source only keeps rows longer than necessary.
                     _log.warning("plugin %r: rows could not be acknowledged: %s", self._plugin.name, error)
-        return self._retries.call(
-            self._plugin.read,
-            most,
-            seconds_left=lambda: self._limits.seconds_left if in_time else None,
-            reloads=False,
-        )
+
+        def left_s() -> float | None:
+            return self._limits.seconds_left if in_time else None
+
+        if isinstance(self._plugin, DividedSource):
+            return self._plugin.read(most, left_s())  # its parts retry
+        return self._retries.call(self._plugin.read, most, seconds_left=left_s, reloads=False)
 
 
 class DatasetWriter:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from dataflare.data.columns import no_rows
 from dataflare.pipeline.channel import Channel, Stopped
-from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.retries import OutOfTime, Retries
 from dataflare.pipeline.run_errors import StateError
 from dataflare.runtime.datasets import (
     Chunk,
@@ -196,10 +196,15 @@ class DividedSource:
         found = self._retries.call(partial(first.split, selection, at_most=self._most_parts, state=state))
         return _Division(list(found.parts), found.rest, [_Position() for _ in found.parts])
 
-    def read(self, max_rows: int = MAX_ROWS) -> ReadProgress:
+    def read(self, max_rows: int = MAX_ROWS, seconds: float | None = None) -> ReadProgress:
         """Take what a part gave next; each chunk has the state of all parts, or none within a transaction.
 
+        Args:
+            max_rows: How many rows all parts together may read ahead.
+            seconds: How long to wait for it; `None` for any time.
+
         Raises:
+            OutOfTime: Nothing came in time.
             PluginError: The plugin answered with an error, for any part.
             PluginFault: It trapped.
             Stopped: `halt` was called.
@@ -209,7 +214,10 @@ class DividedSource:
             with self._moved:
                 self._allowed = self._taken + max_rows
                 self._moved.notify_all()
-            number, found = self._items.get()
+            try:
+                number, found = self._items.get(seconds)
+            except TimeoutError:
+                raise OutOfTime from None
             if isinstance(found, BaseException):
                 raise found
             match found:
@@ -250,6 +258,7 @@ class DividedSource:
     def halt(self) -> None:
         """End the waits of all threads."""
         self._halted.set()
+        self._retries.stop()
         self._items.stop()
         with self._moved:
             self._moved.notify_all()

@@ -440,5 +440,5 @@ def cannot_write(path: Path, error: OSError) -> DataError:
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "make room on the disk, or name a file on another one"
     elif error.errno == errno.EFBIG:
-        hint = "raise the limit on the size of files (`ulimit -f`), or write several with `partition_by`"
+        hint = "raise the limit on the size of files (`ulimit -f`)"
     return DataError(f"cannot be written: {error.strerror or error}", file=str(path), hint=hint)

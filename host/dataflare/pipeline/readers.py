@@ -77,7 +77,13 @@ class FileSource:
             self._look_at_all(contract)
         self._input: InputFile | None = None
         self._parts = self._all_parts()
+        self.was_late = False
+        """Whether the wait for a pipe was given up, and its rest was not read."""
         self.found: FileSchema = self._next()
+        if self.was_late:
+            what = "this pipe did not end in time, and its columns are not known before"
+            hint = "give the node `columns`, or look at its beginning: `options: {sample: 64KiB}`"
+            raise DataError(what, file=str(self._path), hint=hint)
 
     def schema(self) -> pa.Schema:
         """The schema of all batches."""
@@ -167,6 +173,9 @@ class FileSource:
             what, hint = "the name of a column is not UTF-8", "write the file again with names in UTF-8"
             raise DataError(what, file=str(self._path), hint=hint) from error
         except OSError as error:
+            if self._input is not None and self._input.was_late:
+                self.was_late = True
+                return None
             what = f"cannot be read: {error.strerror or error}"
             raise DataError(what, file=str(self._path), hint=_hint_for(error, self._path)) from error
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, Field
 
@@ -54,14 +54,15 @@ class RecordedRun:
 
     Args:
         id: Its number; they rise, from 1.
-        begun_at: When it began, in seconds since 1970.
+        begun_at: When it began, in seconds since 1970; `None` for a damaged entry.
         ended_at: When it ended; `None` for one that died.
-        status: `completed`, `failed`, `interrupted`; `running` for one that died.
+        status: `completed`, `failed`, `interrupted`; `running` for one that died; `damaged` where what was kept of it
+            is not what was written.
         report: Its report as JSON, with `error` where it failed; `None` for one that died.
     """
 
     id: int
-    begun_at: float
+    begun_at: float | None
     ended_at: float | None
     status: str
     report: str | None
@@ -110,21 +111,17 @@ def recorded_runs(state: PipelineState, limit: int = _MOST_RUNS) -> list[Recorde
     """
     query = "SELECT id, begun_at, ended_at, status, report FROM run ORDER BY id DESC LIMIT ?"
     rows = state.read(lambda connection: connection.execute(query, (limit,)).fetchall())
+    return [_recorded(*row) for row in rows]
+
+
+def _recorded(number: int, begun: Any, ended: Any, status: Any, report: Any) -> RecordedRun:
     try:
-        for _, begun, ended, _, report in rows:
-            _check(begun, ended, report)
-        return [
-            RecordedRun(
-                int(number),
-                float(begun),
-                None if ended is None else float(ended),
-                str(status),
-                None if report is None else str(report),
-            )
-            for number, begun, ended, status, report in rows
-        ]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise StateError(f"{state.place}: the history of runs is damaged", hint="name another file") from error
+        _check(begun, ended, report)
+    except (TypeError, ValueError, OverflowError):
+        # It hides none of the others.
+        return RecordedRun(int(number), None, None, "damaged", None)
+    ended_at = None if ended is None else float(ended)
+    return RecordedRun(int(number), float(begun), ended_at, str(status), None if report is None else str(report))
 
 
 def _begin(connection: SqlConnection) -> int:

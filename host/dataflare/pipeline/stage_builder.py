@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
 
@@ -26,7 +26,7 @@ from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import IfExists, Place
 from dataflare.pipeline.parallel_map import default_workers
 from dataflare.pipeline.pending_appends import PendingAppends
-from dataflare.pipeline.readers import open_source
+from dataflare.pipeline.readers import FileSource, open_source
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.replay import LetterFile
 from dataflare.pipeline.report import NodeReport
@@ -42,6 +42,7 @@ from dataflare.runtime.source import MAX_ROWS, Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.security.connectors import ConnectorFiles
+from dataflare.waiting_pipes import Pipe
 
 __all__ = ["make_stage", "workers_of"]
 
@@ -115,7 +116,14 @@ class _StageBuilder:
         report = NodeReport(self.name, "source", node.shown)
         letters = self._letters(node, report, None)
         contract = SchemaContract(node.contract, report, known=self.known, letters=letters)
-        opener = functools.partial(self.files.open_input, connector=node.connector)
+        limit = SourceLimit(self.limits)
+
+        def opener(path: Path) -> IO[bytes]:
+            file = self.files.open_input(path, connector=node.connector)
+            if self.limits is not None and isinstance(pipe := getattr(file, "raw", None), Pipe):
+                pipe.is_late = self.limits.wait()
+            return file
+
         source = open_source(node, paths, opener, contract, folder=self.specification.folder)
         report.inferred = source.found.inferred
         outputs = _present(letters)
@@ -126,7 +134,7 @@ class _StageBuilder:
 
         return Stage(
             report,
-            source=lambda: _or_empty(_limited(source.batches(), SourceLimit(self.limits)), source.schema),
+            source=lambda: _or_empty(_limited(source, limit), source.schema),
             outputs=outputs,
             close=close,
             letters=letters,
@@ -146,11 +154,13 @@ class _StageBuilder:
 
     def of_plugin(self, node: PluginNode | SqlRead | SqlWrite, plugin: Any) -> Stage:
         report = NodeReport(self.name, plugin.kind, node.plugin if isinstance(node, PluginNode) else node.shown)
+        # A read in parts looks at the time itself, while its parts wait.
+        in_parts = isinstance(node, PluginNode) and node.source is not None and node.source.parallel > 1
         retries = Retries(
             node.errors.retries,
             max_outage_s=node.errors.max_outage_s,
             reloads=node.errors.reloads,
-            run_seconds_left=lambda: None if self.limits is None else self.limits.seconds_left,
+            run_seconds_left=lambda: None if in_parts or self.limits is None else self.limits.seconds_left,
         )
         letters = self._letters(node, report, self.checkpoints)
         if plugin.kind == "source":
@@ -341,9 +351,9 @@ def _close_all(outputs: tuple[_Output, ...]) -> None:
         output.close()
 
 
-def _limited(batches: Iterator[pa.RecordBatch], limits: SourceLimit) -> Iterator[pa.RecordBatch]:
+def _limited(source: FileSource, limits: SourceLimit) -> Iterator[pa.RecordBatch]:
     """Give the rows up to a limit. There may be one more row: only then was something left out."""
-    for rows in batches:
+    for rows in source.batches():
         if limits.is_reached and rows.num_rows:
             limits.stop()
             return
@@ -354,6 +364,8 @@ def _limited(batches: Iterator[pa.RecordBatch], limits: SourceLimit) -> Iterator
         if given.num_rows < rows.num_rows:
             limits.stop()
             return
+    if source.was_late:
+        limits.stop()
 
 
 def _or_empty(batches: Iterator[pa.RecordBatch], schema: Callable[[], pa.Schema]) -> Iterator[pa.RecordBatch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from dataflare.errors import UsageError
@@ -48,6 +49,20 @@ class StopLimits:
     def seconds_left(self) -> float | None:
         """How long sources may still be read; `None` for any time."""
         return None if self._ends_s is None else max(0.0, self._ends_s - time.monotonic())
+
+    def wait(self) -> Callable[[], bool]:
+        """Begin to wait for what a source reads. What is returned says whether the time for that is over.
+
+        While the run is loaded, its clock stands still: then, that is the whole time, from this call on.
+        """
+        began_s = time.monotonic()
+
+        def is_over() -> bool:
+            if self._max_time_s is None or self._ends_s is not None:
+                return self.seconds_left == 0
+            return time.monotonic() - began_s >= self._max_time_s
+
+        return is_over
 
 
 class SourceLimit:

@@ -166,13 +166,14 @@ class Validation:
 
     def _violations_of_parts(self, rows: pa.RecordBatch, report: Report) -> tuple[Violation, ...]:
         """Divide a batch until each part's report names all that are to be dropped; one row alone needs no name."""
-        found: list[Violation] = []
+        # What is said of a batch as a whole is said of this one, not of parts that nobody sent.
+        found = [each for each in report.violations if each.row is None]
         parts = [(0, rows.num_rows)]
         while parts:
             start, length = parts.pop()
             said = report if length == rows.num_rows else self._plugin.validate(rows.slice(start, length))
             if not self._unnamed(said):
-                found += [each if each.row is None else replace(each, row=start + each.row) for each in said.violations]
+                found += [replace(each, row=start + each.row) for each in said.violations if each.row is not None]
             elif length == 1:
                 found += [self._violation_of_only_row(start, count.rule) for count in said.counts if count.violations]
             else:

@@ -148,6 +148,12 @@ class InputFile:
         """Whether it is a plain file, which can be read a second time; a pipe cannot."""
         return stat.S_ISREG(self._opened.st_mode)
 
+    @property
+    def was_late(self) -> bool:
+        """Whether a wait for a pipe was given up, since its time was over."""
+        pipe = getattr(self.file, "raw", None)
+        return isinstance(pipe, Pipe) and pipe.was_late
+
     def check_unchanged(self) -> None:
         """Make sure that the file is what it was when it was opened; does nothing for pipes and devices.
 

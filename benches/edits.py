@@ -57,10 +57,10 @@ _PLUGINS: Final = {
     "c": Plugin(file="plugin.c", edit_s=5, records=500_000),
     "cpp": Plugin(file="plugin.cpp"),
     "go": Plugin(file="plugin.go", edit_s=5, records=500_000),
-    "javascript": Plugin(file="plugin.js", edit_s=60, records=100_000),
+    "javascript": Plugin(file="plugin.js", edit_s=60, native_s=3, records=100_000),
     "python": Plugin(file="plugin.py", comment="#", edit_s=60, native_s=3, records=100_000),
     "rust": Plugin(file="src/lib.rs", edit_s=5, records=1_000_000),
-    "typescript": Plugin(file="plugin.ts"),
+    "typescript": Plugin(file="plugin.ts", native_s=3),
     "zig": Plugin(file="plugin.zig", edit_s=5),
 }
 

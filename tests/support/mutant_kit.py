@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from dataflare import Host
 from dataflare.runtime.ports import Engine
-from dataflare.testing.native import _NativeEngine
+from dataflare.testing.native import PythonEngine
 
 __all__ = ["module", "native_engine", "native_host"]
 
@@ -28,14 +28,14 @@ def module(name: str) -> Any:
     return found
 
 
-class _MutantEngine(_NativeEngine):
+class _MutantEngine(PythonEngine):
     def exports(self) -> Mapping[str, type]:
         made = super().exports()
-        faulty = getattr(self._plugin, "Lifecycle", None)
+        faulty = getattr(self.plugin, "Lifecycle", None)
         return made if faulty is None else {**made, "Lifecycle": type("Lifecycle", (faulty, made["Lifecycle"]), {})}
 
 
-def native_engine(name: str, plugin: str) -> _NativeEngine:
+def native_engine(name: str, plugin: str) -> PythonEngine:
     """An engine that runs a plugin of such a module, by its class's name.
 
     If it has a class `Lifecycle`, that one's methods are in the place of those that the SDK makes.

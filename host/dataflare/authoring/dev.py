@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.case_files import CASES
-from dataflare.authoring.native_run import run_natively
+from dataflare.authoring.native_run import NativeAnswer, run_natively
 from dataflare.authoring.samples import Sample, Tried, try_sample
+from dataflare.authoring.timing import timed
 from dataflare.authoring.watching import FileWatch
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.grants import Grants
@@ -28,7 +29,8 @@ from dataflare.toolchain.run_tool import ToolStopped, stopped_when
 
 __all__ = ["Developing", "Round"]
 
-_NATIVE: Final = "python"
+_MOST_SHOWN: Final = 2**16
+"""How many characters of what a plugin prints are shown."""
 _MORE_WORK: Final = 20
 """How many times the fuel of a case code gets that is not optimized, as that of a package is."""
 
@@ -42,7 +44,8 @@ class Round:
         changed: The files whose change began it, relative to the plugin's folder where they are in it.
         native: Whether the plugin ran in its own language rather than as a component.
         steps: Wall seconds of each step, in order. Of a component `build`, `compile`, `load` and `rows`; natively
-            `start` (of the interpreter), `load` and `rows`. A step that was not reached is missing.
+            `start` (of Python) or `build` (of modules for Node), `load` and `rows`. A step that was not reached is
+            missing.
         seconds: Of the round as a whole.
         tried: The rows; `None` where there is an error.
         printed: What a plugin that ran natively printed and logged.
@@ -71,7 +74,7 @@ class Developing:
         folder: A folder with a `plugin.yaml`, which may be wrong for now.
         host: Loads the components.
         sample: What the plugin is tried with.
-        sandbox: Whether a plugin in Python is built into a component too. Those in other languages always are.
+        sandbox: Whether a plugin that can run natively is built into a component too. Others always are.
         build_timeout_s: Seconds after which each tool of a build is ended.
 
     Raises:
@@ -138,13 +141,18 @@ class Developing:
     def _round(self, number: int, changed: list[Path]) -> Round:
         begin = time.perf_counter()
         steps: dict[str, float] = {}
-        native, printed, tried, error = False, "", None, None
+        printed = _Printed()
+        native, tried, error = False, None, None
         try:
-            native = not self._sandbox and read_plugin_file(self.folder).language == _NATIVE
-            if native:
-                tried, printed = self._natively(steps)
-            else:
+            run = None if self._sandbox else self._native_run(printed.add)
+            native = run is not None
+            if run is None:
                 tried = self._in_sandbox(steps)
+            else:
+                with tempfile.TemporaryDirectory(prefix="dataflare-dev-") as work:
+                    answer = run(real_path(Path(work)))
+                steps.update(answer.steps)
+                tried = answer.tried
         except ToolStopped:
             raise
         except DataflareError as failure:
@@ -156,26 +164,35 @@ class Developing:
             steps=steps,
             seconds=time.perf_counter() - begin,
             tried=tried,
-            printed=printed,
+            printed=printed.text,
             error=error,
         )
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
 
-    def _natively(self, steps: dict[str, float]) -> tuple[Tried, str]:
-        with tempfile.TemporaryDirectory(prefix="dataflare-dev-") as work:
-            answer = run_natively(self.folder, self._sample, Path(work))
-        steps.update(answer.steps)
-        return answer.tried, answer.printed
+    def _native_run(self, printed: Callable[[str], object]) -> Callable[[Path], NativeAnswer] | None:
+        """What runs the plugin natively, given an empty folder; `None` if nothing can."""
+        guest = guest_of(self.folder)
+        file = guest.file
+        assert file is not None
+        if file.language == "python":
+            return lambda work: run_natively(self.folder, self._sample, work, printed)
+        in_node = getattr(load_driver(guest.language)(guest), "in_node", lambda _: None)(guest)
+        if in_node is None:
+            return None
+        # Only here: what stands in for components takes its time to load.
+        from dataflare.authoring.node_run import run_in_node
+
+        return lambda work: run_in_node(self.folder, file, self._sample, work, in_node, printed)
 
     def _in_sandbox(self, steps: dict[str, float]) -> Tried:
-        with _timed(steps, "build"):
+        with timed(steps, "build"):
             built, file = build_plugin(self.folder, self._host, debug=True)
 
         @contextmanager
         def load(*, config: dict[str, Any], grants: Grants, limits: Limits) -> Iterator[Plugin]:
-            with _timed(steps, "compile"):
+            with timed(steps, "compile"):
                 plugin = self._host.load(
                     built.guest.output,
                     name=file.name,
@@ -184,21 +201,24 @@ class Developing:
                     limits=replace(limits, fuel=limits.fuel and limits.fuel * _MORE_WORK),
                 )
             with plugin:
-                with _timed(steps, "load"):
+                with timed(steps, "load"):
                     plugin.start()
-                with _timed(steps, "rows"):
+                with timed(steps, "rows"):
                     yield plugin
 
         return try_sample(self.folder, file, self._sample, load)
 
 
-@contextmanager
-def _timed(steps: dict[str, float], name: str) -> Iterator[None]:
-    begin = time.perf_counter()
-    try:
-        yield
-    finally:
-        steps[name] = time.perf_counter() - begin
+class _Printed:
+    """What a plugin printed, the first of it: it may print without end."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def add(self, text: str) -> None:
+        room = _MOST_SHOWN - len(self.text)
+        if room > 0:
+            self.text += text if len(text) <= room else f"{text[:room]}\n(more was printed)"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,20 +40,20 @@ class NativeRunFailed(DataflareError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeAnswer:
-    """What came of a native run: `tried`, the seconds of each step by name, and what the plugin printed and logged."""
+    """What came of a native run: `tried`, and the seconds of each step by name."""
 
     tried: Tried
     steps: dict[str, float] = field(default_factory=dict)
-    printed: str = ""
 
 
-def run_natively(folder: Path, sample: Sample, work: Path) -> NativeAnswer:
+def run_natively(folder: Path, sample: Sample, work: Path, printed: Callable[[str], object]) -> NativeAnswer:
     """Run the plugin of a folder on a sample, in a new interpreter.
 
     Args:
         folder: The plugin's folder.
         sample: The rows.
         work: An empty folder.
+        printed: Is given what the plugin prints and logs.
 
     Raises:
         ConfigError: The sample or the `plugin.yaml` is wrong.
@@ -69,7 +69,7 @@ def run_natively(folder: Path, sample: Sample, work: Path) -> NativeAnswer:
     paths = os.pathsep.join(filter(None, sys.path))
     limit_s = (Limits().call_timeout_s or 0) + _SPARE_S
     try:
-        printed = run(command, cwd=folder, env={"PYTHONPATH": paths}, timeout_s=limit_s)
+        printed(run(command, cwd=folder, env={"PYTHONPATH": paths}, timeout_s=limit_s))
     except BuildFailed as error:
         what, hint = "the plugin ended its process", ""
         if "did not end" in error.message:
@@ -86,7 +86,7 @@ def run_natively(folder: Path, sample: Sample, work: Path) -> NativeAnswer:
             else NativeRunFailed(wrong["message"], hint=hint)
         )
     steps = {"start": time.perf_counter() - begin - sum(found["steps"].values()), **found["steps"]}
-    return NativeAnswer(tried=Tried(**found["tried"]), steps=steps, printed=printed)
+    return NativeAnswer(tried=Tried(**found["tried"]), steps=steps)
 
 
 def main(request: Path, answer: Path) -> None:

@@ -42,7 +42,10 @@ def command(
     rows: Annotated[int, typer.Option(min=1, max=1_000_000, help="Try and show at most this many rows.")] = 20,
     sandbox: Annotated[
         bool,
-        typer.Option("--sandbox", help="Build a plugin in Python too, and run it as a component, within its limits."),
+        typer.Option(
+            "--sandbox",
+            help="Build a plugin that would run natively too, and run it as a component, within its limits.",
+        ),
     ] = False,
     once: Annotated[bool, typer.Option("--once", help="Run one round, and end.")] = False,
     as_json: Annotated[
@@ -56,8 +59,8 @@ def command(
 ) -> None:
     """Build, load and try the plugin of a folder again after each change.
 
-    A round shows rows before and after, and the time of each step. Plugins in Python run natively, others as
-    components. An error is shown with its file and line, and the next change begins the next round.
+    A round shows rows before and after, and the time of each step. Plugins in Python, JavaScript and TypeScript run
+    natively, others as components. An error is shown with its file and line, and the next change begins the next round.
 
     Exit codes: 130 ended by Ctrl-C. With --once: 0 as expected; 1 the build, the plugin or its case failed; 2 the
     plugin.yaml, the case or the sample is wrong.

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
 
-from dataflare.component_binary import COMPONENT_HEADER, name, section
-from dataflare.errors import GuestPanic, NotAComponent, ValueTypeError
+from dataflare.errors import GuestPanic, ValueTypeError
 from dataflare.grants import Grants, switched
 from dataflare.interfaces import SWITCHES
-from dataflare.limits import Limits
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
 from dataflare.runtime.ports import Engine
 from dataflare.testing.bindings import HOST, Bindings, Err, HostFunctions, bindings, install
+from dataflare.testing.native_engine import NativeEngine, NativeStats, exported
 from dataflare.testing.shapes import plugin_shape
 from dataflare.values import Err as HostErr
 from dataflare.values import Ok as HostOk
 from dataflare.wit import model as wit
-from dataflare.wit.standard import standard
 
 if "wit_world" not in sys.modules:
     install()
 
-__all__ = ["native"]
+__all__ = ["PythonEngine", "native"]
 
 
 @contextmanager
@@ -61,7 +56,7 @@ def native(
         hint = "import the class from plugin.py, and give the class itself: neither an instance nor a path"
         raise ValueTypeError(f"{plugin!r} is not a class of a plugin", path="native", hint=hint)
     allowed = Grants(**switched(set(needs).intersection(SWITCHES))) if grants is None else grants
-    engine = _NativeEngine(plugin, needs)
+    engine = PythonEngine(plugin, needs)
     with (
         Host(engine=cast(Engine, engine), services=services) as host,
         host.load(engine.binary, config=config, grants=allowed) as loaded,
@@ -69,31 +64,17 @@ def native(
         yield loaded.start()
 
 
-@dataclass
-class _Stats:
-    calls: int = 0
-    wall_ns: int = 0
-    marshal_ns: int = 0
-    host_ns: int = 0
-    host_calls: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    memory_bytes: int = 0
-    host_peak_bytes: int = 0
-
-
-class _NativeInstance:
+class _PythonInstance:
     def __init__(self, exports: Mapping[str, type], host: HostFunctions, made: Bindings) -> None:
         self.alive = True
-        self.stats = _Stats()
+        self.stats = NativeStats()
         self._exports = {name.lower(): each() for name, each in exports.items()}
         self._host = host
         self._made = made
 
     def call(self, interface: str, function: str, *arguments: Any) -> Any:
         self.stats.calls += 1
-        found = next(each for each in standard().interface(interface).functions if each.name == function)
-        short = interface.rpartition("/")[2].partition("@")[0]
+        found, short = exported(interface, function)
         method: Callable[..., Any] = getattr(self._exports[short], function.replace("-", "_"))
         pairs = zip(arguments, found.parameters, strict=True)
         given = [self._made.from_host(value, each.type) for value, each in pairs]
@@ -122,68 +103,27 @@ class _NativeInstance:
         self.alive = False
 
 
-class _NativeComponent:
-    def __init__(self, name: str, engine: _NativeEngine) -> None:
-        self.name = name
-        self.digest = f"sha256:{hashlib.sha256(engine.binary).hexdigest()}"
-        self.shape = engine.component_shape
-        self._engine = engine
+class PythonEngine(NativeEngine):
+    """Loads a plugin's class.
 
-    @property
-    def flattened(self) -> bool:
-        return False
+    Args:
+        plugin: The class.
+        needs: The host interfaces that its `plugin.yaml` lists.
+    """
 
-    def instantiate(self, host: HostFunctions, *, limits: Limits, log_lines: Any = tuple, stderr: Any = None) -> Any:
-        return _NativeInstance(self._engine.exports(), host, bindings())
-
-    def with_types(self, shape: Any) -> Any:
-        return self
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass
-class _NativeOpen:
-    name: str
-    engine: _NativeEngine
-    shape: Any
-
-    def compile(self) -> _NativeComponent:
-        return _NativeComponent(self.name, self.engine)
-
-
-class _NativeEngine:
     def __init__(self, plugin: type[Any], needs: tuple[str, ...]) -> None:
-        self._plugin = plugin
-        # An empty component with the class's name, since its digest and its manifest are asked for.
-        said = f"{plugin.__module__}.{plugin.__qualname__}".encode()
-        self.binary = COMPONENT_HEADER + section(0, name("native") + said)
-        self.component_shape = plugin_shape(plugin.kind, needs)
+        self.plugin = plugin
+        super().__init__(f"{plugin.__module__}.{plugin.__qualname__}", plugin_shape(plugin.kind, needs), self._instance)
+
+    def _instance(self, host: HostFunctions, **_: Any) -> _PythonInstance:
+        return _PythonInstance(self.exports(), host, bindings())
 
     def exports(self) -> Mapping[str, type]:
+        """The classes that a component of it would export, by their names."""
         # An SDK is not a part of this package, and is only there where plugins are written.
         exports = import_module("dataflare_plugin.component").exports
-        module = ModuleType(self._plugin.__module__)
-        module.__dict__[self._plugin.__name__] = self._plugin
+        module = ModuleType(self.plugin.__module__)
+        module.__dict__[self.plugin.__name__] = self.plugin
         said = {"name": "native", "version": "0.0.0", "description": "A plugin that runs without a component."}
-        made: Mapping[str, type] = exports(module, kind=self._plugin.kind, **said)
+        made: Mapping[str, type] = exports(module, kind=self.plugin.kind, **said)
         return made
-
-    def shape(self, binary: bytes, *, name: str) -> Any:
-        if binary != self.binary:
-            raise NotAComponent("is not the native plugin", component=name)
-        return self.component_shape
-
-    def why_bridges(self, binary: bytes, *, name: str) -> str:
-        return "it runs natively"
-
-    @contextmanager
-    def open(self, binary: bytes, *, name: str, **_: Any) -> Iterator[_NativeOpen]:
-        yield _NativeOpen(name, self, self.shape(binary, name=name))
-
-    def remaining_s(self) -> float:
-        return math.inf
-
-    def close(self) -> None:
-        pass

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from dataflare.texts import cut
@@ -17,7 +17,17 @@ from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit,
 from dataflare.user_files import MAX_COMPONENT_BYTES, read_file
 from dataflare.user_folders import files_below, own_folders
 
-__all__ = ["JavaScriptDriver", "driver", "engine_packages", "npm_packages", "run_tests", "tools", "write_sdk"]
+__all__ = [
+    "JavaScriptDriver",
+    "driver",
+    "engine_packages",
+    "import_failure",
+    "npm_packages",
+    "run_tests",
+    "stage_for_node",
+    "tools",
+    "write_sdk",
+]
 
 _NODE_MAJOR = 20
 _ENGINE = "@bytecodealliance/componentize-js"
@@ -28,6 +38,7 @@ _NOT_OURS = ("build", "dataflare", "dist", "node_modules", "tests")
 _ERROR = re.compile(r"[A-Z][A-Za-z]*Error: ")
 _RAISED = re.compile(r"(?:(\S+:\d+):\d+ )?((?:[A-Z]\w*)?Error: .*)")
 _NO_MODULE = re.compile(r"Error loading module (\"[^\"]*\")")
+_NO_DEFAULT = re.compile(r"plugin\.js'? (does not provide|doesn't provide) an export named:? 'default'")
 _NEEDED = re.compile(r"\"dataflare:host/([a-z-]+)@")
 _ENTRY = """import Plugin from './plugin.js';
 import {{ exportsOf }} from './dataflare/sdk/component.js';
@@ -82,11 +93,7 @@ class JavaScriptDriver:
         packages = npm_packages(guest.sdk)
         wit = stage_wit(guest, work)
         output = work / "plugin.wasm"
-        source = guest.folder / "plugin.js"
-        if not source.is_file():
-            raise BuildFailed(
-                f"{guest.name}: there is no plugin.js", hint=f"put the plugin's class into {guest.folder}"
-            )
+        source = _plugin_module(guest)
         if not _is_raw(guest):
             _check_syntax(guest)
             source = _stage(guest, work / "app")
@@ -94,8 +101,15 @@ class JavaScriptDriver:
         try:
             run(command, cwd=guest.sdk, env={"TMPDIR": str(work)}, hint=_HINT)
         except BuildFailed as error:
-            raise _explained(error) from error
+            raise _explained(error, guest) from error
         return collect_early(output.read_bytes())
+
+    def in_node(self, guest: Guest) -> Callable[[Path], None] | None:
+        """What writes the plugin into a folder, for Node to run it natively; `None` for one that needs its component.
+
+        It raises `ToolchainMissing` and `BuildFailed`, as `build` does.
+        """
+        return None if _is_raw(guest) else lambda app: stage_for_node(guest, app)
 
     def unit_tests(self, guest: Guest) -> str:
         """Run the tests of the folder `tests` in Node; returns how many passed, or nothing where there are none."""
@@ -124,15 +138,39 @@ def run_tests(guest: Guest) -> str:
     return next(line.removeprefix("# ") for line in said.splitlines() if line.startswith("# pass"))
 
 
+def stage_for_node(guest: Guest, app: Path) -> None:
+    """Write the plugin's modules, the SDK and the component's entry into a folder, for Node.
+
+    Raises:
+        ToolchainMissing: There is no Node.js of the right age.
+        BuildFailed: There is no `plugin.js`.
+    """
+    _node_release(app)
+    _plugin_module(guest)
+    _stage(guest, app)
+
+
+def _plugin_module(guest: Guest) -> Path:
+    path = guest.folder / "plugin.js"
+    if not path.is_file():
+        raise BuildFailed(f"{guest.name}: there is no plugin.js", hint=f"put the plugin's class into {guest.folder}")
+    return path
+
+
 def _is_raw(guest: Guest) -> bool:
     path = guest.folder / "plugin.js"
     return guest.file is None or (path.is_file() and b"export const lifecycle" in read_file(path, MAX_COMPONENT_BYTES))
 
 
-def _own_modules(guest: Guest) -> Iterator[Path]:
-    for path in files_below(guest.folder, enter=own_folders(guest.folder, _NOT_OURS)):
-        if path.suffix == ".js" and not path.name.endswith(".test.js"):
+def own_modules(folder: Path) -> Iterator[Path]:
+    """The modules of a plugin's folder, without its tests and without what builds write."""
+    for path in files_below(folder, enter=own_folders(folder, _NOT_OURS)):
+        if path.suffix in (".js", ".ts") and not path.name.endswith((".test.js", ".test.ts")):
             yield path
+
+
+def _own_modules(guest: Guest) -> Iterator[Path]:
+    return (path for path in own_modules(guest.folder) if path.suffix == ".js")
 
 
 def _check_syntax(guest: Guest) -> None:
@@ -148,23 +186,47 @@ def _check_syntax(guest: Guest) -> None:
             raise BuildFailed(f"{where}: {what}") from error
 
 
-def _explained(error: BuildFailed) -> BuildFailed:
+def _explained(error: BuildFailed, guest: Guest) -> BuildFailed:
     """The exception that a plugin's module raised when it was imported, with the line; else the error as it is."""
     _, marker, said = error.output.partition("Exception while evaluating top-level script")
     found = _RAISED.match(said.strip()) if marker else None
     if found is None:
         return error
-    place, what = found.groups()
+    return import_failure(guest.folder, *found.groups())
+
+
+def import_failure(folder: Path, place: str | None, what: str) -> BuildFailed:
+    """Why a plugin's modules cannot be imported.
+
+    Args:
+        folder: The plugin's folder.
+        place: File and line at which it was found, relative to it.
+        what: The engine's own words.
+    """
     if missing := _NO_MODULE.search(what):
         hint = "a plugin imports files of its own folder by relative paths; put a package of npm into one such file"
         if needed := _NEEDED.match(missing.group(1)):
             hint = f"plugin.yaml: add {needed.group(1)} to `needs`"
-        return BuildFailed(f"there is no module {missing.group(1)} to import", hint=hint)
+        where = _place_of(missing.group(1).strip('"'), folder)
+        return BuildFailed(f"{where}there is no module {missing.group(1)} to import", hint=hint)
+    if _NO_DEFAULT.search(what):
+        hint = "begin it with `export default class`"
+        return BuildFailed("plugin.js: it has to export the plugin's class as its default", hint=hint)
     if place is None or place.startswith(("component-entry.js", "dataflare/")):
         # What the SDK says of the plugin's module begins with its name.
         what = what.removeprefix("TypeError: ")
         return BuildFailed(what if what.startswith("plugin.js") else f"plugin.js: {what}")
     return BuildFailed(f"{place}: {what}")
+
+
+def _place_of(module: str, folder: Path) -> str:
+    """The first line in a plugin's files that names a module in quotes, for the begin of a message."""
+    for path in sorted(own_modules(folder)):
+        text = read_file(path, MAX_COMPONENT_BYTES).decode(errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            if f"'{module}'" in line or f'"{module}"' in line:
+                return f"{path.relative_to(folder).as_posix()}:{number}: "
+    return ""
 
 
 def _stage(guest: Guest, app: Path) -> Path:
@@ -195,7 +257,12 @@ def write_sdk(guest: Guest, folder: Path, types: Iterable[Path] = ()) -> None:
         write_changed(folder, Path("dataflare", name), data)
 
 
-def _release(folder: Path) -> str:
+def _node_release(folder: Path) -> str:
+    """The version of Node.js.
+
+    Raises:
+        ToolchainMissing: There is no Node.js of the right age.
+    """
     try:
         release = run(["node", "--version"], cwd=folder, hint=_HINT).strip()
     except BuildFailed as error:
@@ -205,6 +272,11 @@ def _release(folder: Path) -> str:
         raise ToolchainMissing(f"node does not say its version, but {cut(release)!r}", hint=_HINT)
     if int(number[1]) < _NODE_MAJOR:
         raise ToolchainMissing(f"Node.js {release} is too old", hint=_HINT)
+    return release
+
+
+def _release(folder: Path) -> str:
+    release = _node_release(folder)
     if shutil.which("npm") is None:
         raise ToolchainMissing("there is no npm", hint=_HINT)
     return release

@@ -5,7 +5,8 @@ A driver is a function `driver(guest)` that gives a `Driver`. A package adds a l
 
 Some more things are optional. A driver may have `prepare(guest)`, which writes what belongs to the sources and no
 author writes, such as a lock of versions, and `unit_tests(guest)`, which runs a plugin's own tests natively and returns
-the runner's last line. With `runtime()` it names what is in each of its components beside the sources, such as
+the runner's last line. `in_node(guest)` returns what writes the plugin as modules for Node into a folder, or `None`.
+With `runtime()` it names what is in each of its components beside the sources, such as
 `{"pypi:componentize-py": "0.25.1"}`. The module may have a function `tools()`, which returns the names and versions of
 the tools, or raises `ToolchainMissing`.
 """

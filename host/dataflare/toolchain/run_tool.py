@@ -15,7 +15,17 @@ from pathlib import Path
 
 from dataflare.errors import DataflareError
 
-__all__ = ["BuildFailed", "ToolStopped", "ToolchainMissing", "run", "stopped_when"]
+__all__ = [
+    "BuildFailed",
+    "Patience",
+    "ToolStopped",
+    "ToolchainMissing",
+    "how_ended",
+    "kill",
+    "run",
+    "start",
+    "stopped_when",
+]
 
 # What would make a build depend on the machine that it runs on.
 _DROPPED = (
@@ -97,12 +107,38 @@ def run(
         BuildFailed: It ended with an error, or not in time, or printed too much.
         ToolStopped: It was ended by `stopped_when`.
     """
-    unwanted, most_s = _STOPPED_WHEN.get() or (None, timeout_s)
-    timeout_s = min(timeout_s, most_s)
+    patience = Patience(timeout_s)
+    with start(command, cwd=cwd, env=env, hint=hint) as tool:
+        try:
+            output = _output(tool, patience)
+        except BaseException as exc:
+            kill(tool)
+            if not isinstance(exc, TimeoutError):
+                raise
+            raise BuildFailed(f"{_named(tool)} did not end within {patience.seconds:.0f} s") from exc
+    if tool.returncode:
+        tail = "\n".join(f"    {line}" for line in output.splitlines()[-tail_lines:])
+        raise BuildFailed(f"{_named(tool)} {how_ended(tool.returncode)}", output=tail)
+    return output
+
+
+def start(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    hint: str = "",
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a tool, as `run` does; what it prints is read from its `stdout`. It also inherits the descriptors.
+
+    Raises:
+        ToolchainMissing: There is no such program.
+    """
     variables = {key: value for key, value in os.environ.items() if key not in _DROPPED} | dict(env or {})
     words = [str(word) for word in command]
     try:
-        tool = subprocess.Popen(
+        return subprocess.Popen(
             words,
             cwd=cwd,
             env=variables,
@@ -110,54 +146,73 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             process_group=0,
+            pass_fds=pass_fds,
         )
     except (FileNotFoundError, PermissionError) as exc:
         raise ToolchainMissing(f"{words[0]} cannot be run: {exc.strerror}", hint=hint) from exc
-    with tool:
-        try:
-            output = _output(tool, timeout_s, unwanted)
-        except BaseException as exc:
-            # With all that it has started: that would go on, and could keep its output open.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(tool.pid, signal.SIGKILL)
-            if not isinstance(exc, subprocess.TimeoutExpired):
-                raise
-            raise BuildFailed(f"{_named(tool)} did not end within {timeout_s:.0f} s") from exc
-    if tool.returncode:
-        tail = "\n".join(f"    {line}" for line in output.splitlines()[-tail_lines:])
-        raise BuildFailed(f"{_named(tool)} {_how(tool.returncode)}", output=tail)
-    return output
 
 
-def _how(code: int) -> str:
+def kill(tool: subprocess.Popen[bytes]) -> None:
+    """Kill a tool, with all that it has started: that would go on, and could keep its output open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(tool.pid, signal.SIGKILL)
+
+
+class Patience:
+    """How long a tool is waited for: until its time is up, or until `stopped_when` says that it is not wanted.
+
+    Args:
+        seconds: Wall seconds from now; `stopped_when` may lower them.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        stopped = _STOPPED_WHEN.get()
+        self._unwanted = None if stopped is None else stopped[0]
+        most_s = seconds if stopped is None else stopped[1]
+        self.seconds = min(seconds, most_s)
+        self._end = time.monotonic() + self.seconds
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
+
+    def part_s(self) -> float:
+        """How many seconds to wait before this is asked again.
+
+        Raises:
+            TimeoutError: The time is up.
+            ToolStopped: The tool is not wanted any more.
+        """
+        now = time.monotonic()
+        if now >= self._end:
+            raise TimeoutError
+        if self._unwanted is not None and now >= self._look_at:
+            if self._unwanted():
+                raise ToolStopped("a tool was ended: what it does is no longer wanted")
+            self._look_at = time.monotonic() + _LOOK_EVERY_S
+        return min(self._end - now, _LOOK_EVERY_S)
+
+
+def how_ended(code: int) -> str:
     """How a tool ended, of its exit code."""
     names = {each.value: each.name for each in signal.Signals}
     return f"was ended by {names[-code]}" if -code in names else f"ended with code {code}"
 
 
-def _output(tool: subprocess.Popen[bytes], timeout_s: float, unwanted: Callable[[], bool] | None) -> str:
+def _output(tool: subprocess.Popen[bytes], patience: Patience) -> str:
     """Wait for a tool's end; returns what it printed."""
     assert tool.stdout is not None
-    deadline = time.monotonic() + timeout_s
-    look_at = time.monotonic() + _LOOK_EVERY_S
     printed = bytearray()
     with selectors.DefaultSelector() as ready:
         ready.register(tool.stdout, selectors.EVENT_READ)
         while True:
-            now = time.monotonic()
-            if now >= deadline:
-                raise subprocess.TimeoutExpired(tool.args, timeout_s)
-            if unwanted is not None and now >= look_at:
-                if unwanted():
-                    raise ToolStopped("a tool was ended: what it does is no longer wanted")
-                look_at = time.monotonic() + _LOOK_EVERY_S
-            if ready.select(min(deadline - now, _LOOK_EVERY_S)):
+            if ready.select(patience.part_s()):
                 if not (part := os.read(tool.stdout.fileno(), _PART_BYTES)):
                     break
                 printed += part
                 if len(printed) > _MOST_PRINTED:
                     raise BuildFailed(f"{_named(tool)} printed more than {_MOST_PRINTED // 2**20} MiB")
-    tool.wait(timeout=max(0.0, deadline - time.monotonic()))
+    # It may close its output, and go on.
+    while tool.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            tool.wait(timeout=patience.part_s())
     return printed.decode(errors="replace").replace("\r\n", "\n")
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from dataflare.toolchain.guests import Guest
-from dataflare.toolchain.javascript import JavaScriptDriver, engine_packages, npm_packages, run_tests, tools, write_sdk
+from dataflare.toolchain.javascript import (
+    JavaScriptDriver,
+    engine_packages,
+    npm_packages,
+    run_tests,
+    stage_for_node,
+    tools,
+    write_sdk,
+)
 from dataflare.toolchain.run_tool import BuildFailed, run
 from dataflare.user_folders import files_below, make_folder, own_folders
 
@@ -62,6 +70,17 @@ class TypeScriptDriver:
         (work / "component").mkdir()
         return JavaScriptDriver().build(_as_javascript(guest, compiled), work / "component")
 
+    def in_node(self, guest: Guest) -> Callable[[Path], None]:
+        """What writes the plugin into a folder, for Node to run it natively, as that of JavaScript."""
+
+        def stage(app: Path) -> None:
+            compiled = app.parent / "compiled"
+            # So that errors have the places of the TypeScript.
+            _compile(guest, compiled, "--inlineSourceMap", "--sourceRoot", f"{app.as_uri()}/")
+            stage_for_node(_as_javascript(guest, compiled), app)
+
+        return stage
+
     def unit_tests(self, guest: Guest) -> str:
         """Run the tests of the folder `tests` in Node; returns how many passed, or nothing where there are none."""
         if not any((guest.folder / "tests").glob("*.test.ts")):
@@ -87,7 +106,7 @@ def _own_files(guest: Guest) -> Iterator[Path]:
     yield from guest.folder.glob("tsconfig.json")
 
 
-def _compile(guest: Guest, to: Path) -> Path:
+def _compile(guest: Guest, to: Path, *options: str) -> Path:
     """Check the types, and write the plugin's modules as JavaScript into a folder."""
     if not (guest.folder / "plugin.ts").is_file():
         raise BuildFailed(f"{guest.name}: there is no plugin.ts", hint=f"put the plugin's class into {guest.folder}")
@@ -97,8 +116,9 @@ def _compile(guest: Guest, to: Path) -> Path:
     write_sdk(guest, guest.folder, types=_types(guest))
     output = ["--noEmit", "false", "--noEmitOnError", "--outDir", str(to), "--rootDir", str(guest.folder)]
     output += [word for name in _ELSEWHERE for word in (f"--{name}", "null")]
+    words: list[str | Path] = ["node", compiler, "--project", "tsconfig.json", "--pretty", "false", *output, *options]
     try:
-        run(["node", compiler, "--project", "tsconfig.json", "--pretty", "false", *output], cwd=guest.folder)
+        run(words, cwd=guest.folder)
     except BuildFailed as error:
         raise _explained(error) from error
     return to

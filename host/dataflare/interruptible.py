@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from dataflare.budgets import current, serving
 from dataflare.shortages import told_shortages
 
-__all__ = ["Descriptor", "interruptible"]
+__all__ = ["Descriptor", "interruptible", "undisturbed"]
 
 T = TypeVar("T")
 _MAIN: Final = threading.main_thread
@@ -42,6 +42,53 @@ def interruptible(work: Callable[[], T]) -> T:
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome[0]
+
+
+def undisturbed(work: Callable[[], T]) -> T:
+    """Do work in which no signal's handler runs; what a handler raises meanwhile is raised once the work has ended.
+
+    It is for short work that must not be half done, such as giving a file its name. An interrupt that comes before it
+    has begun keeps it from beginning.
+    """
+    if threading.current_thread() is not _MAIN():
+        return work()
+    budget = current()
+    turn: list[None] = [None]  # whoever takes it decides whether the work is done
+    outcomes: list[tuple[T] | BaseException] = []
+    ended = _thread.allocate_lock()
+    ended.acquire()
+
+    def body() -> None:
+        if _takes(turn):
+            try:
+                with serving(budget):
+                    outcomes.append((work(),))
+            except BaseException as error:
+                outcomes.append(error)
+            ended.release()
+
+    try:
+        with told_shortages():
+            _thread.start_new_thread(body, ())
+        while not outcomes:
+            ended.acquire()
+    except BaseException:
+        if not _takes(turn):
+            while not outcomes:
+                ended.acquire()
+        raise
+    outcome = outcomes[0]
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome[0]
+
+
+def _takes(turn: list[None]) -> bool:
+    try:
+        turn.pop()
+    except IndexError:
+        return False
+    return True
 
 
 class Descriptor:

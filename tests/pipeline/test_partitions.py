@@ -190,6 +190,28 @@ def test_a_column_that_names_no_folder_is_refused(columns, words, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+FAR = pa.array([2**55, None], pa.int64())
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (pa.array([1, None], pa.int64()).view(pa.date64()), "a date64 with a time of day"),
+        (pa.array([3_000_000, None], pa.int32()).cast(pa.date32()), "a date outside the years 1 to 9999"),
+        (pa.array([-800_000, None], pa.int32()).cast(pa.date32()), "a date outside the years 1 to 9999"),
+        (FAR.view(pa.timestamp("s")), "a date outside the years 1 to 9999"),
+        (FAR.view(pa.timestamp("ms", "UTC")), "a date outside the years 1 to 9999"),
+        (FAR.view(pa.timestamp("s")).dictionary_encode(), "a date outside the years 1 to 9999"),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+def test_a_value_without_a_text_names_no_folder(values, words, tmp_path):
+    rows = pa.RecordBatch.from_pydict({"k": values, "n": [1, 2]})
+    with pytest.raises(DataError, match=f"column 'k' holds {words}, which a text cannot hold") as caught:
+        write("parquet", tmp_path / "out", rows, partition_by=["k"])
+    assert caught.value.hint and not (tmp_path / "out").exists()
+
+
 def test_files_need_a_column(tmp_path):
     with pytest.raises(DataError, match="none is left"):
         write("csv", tmp_path / "out", pa.RecordBatch.from_pydict({"k": ["a"]}), partition_by=["k"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from dataflare.errors import ConfigError
+from dataflare.interruptible import undisturbed
 from dataflare.pipeline.outputs import AtomicFile
 
 __all__ = ["ReportFiles", "page_of", "write_file"]
@@ -19,8 +21,12 @@ def write_file(path: Path, text: str) -> None:
     Raises:
         DataError: It cannot be written.
     """
-    with AtomicFile(path) as file:
-        _fill(file, text)
+
+    def write() -> None:
+        with AtomicFile(path) as file:
+            _fill(file, text)
+
+    undisturbed(write)
 
 
 class ReportFiles:
@@ -42,14 +48,16 @@ class ReportFiles:
                 if path is None:
                     continue
                 _require_suffix(path, suffix, option)
-                self._open.append((stack.enter_context(AtomicFile(path)), make))
+                # The stack has the file before an interrupt can come.
+                file = undisturbed(partial(_opened, path, stack))
+                self._open.append((file, make))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        undisturbed(self._stack.close)
 
     @property
     def paths(self) -> list[Path]:
@@ -65,8 +73,16 @@ class ReportFiles:
         Raises:
             DataError: A file cannot be written.
         """
-        for file, make in self._open:
-            _fill(file, make(report))
+
+        def write() -> None:
+            for file, make in self._open:
+                _fill(file, make(report))
+
+        undisturbed(write)
+
+
+def _opened(path: Path, stack: ExitStack) -> AtomicFile:
+    return stack.enter_context(AtomicFile(path))
 
 
 def _require_suffix(path: Path, suffix: str, option: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -222,6 +223,12 @@ def execute(
     unwritten: DataflareError | None = None
     try:
         reports.write(document)
+    except KeyboardInterrupt as error:
+        # All is done: the report says so, and the exit code that somebody asked for another end.
+        with by_the_way():
+            if not as_json and not quiet:
+                show_report(stdout(), report, verbose=verbose)
+        raise RunInterrupted(report, getattr(error, "signal", signal.SIGINT)) from error
     except DataflareError as error:
         unwritten = error
         document |= {"error": error_json(error)}

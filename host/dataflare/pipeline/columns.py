@@ -17,7 +17,7 @@ from pyarrow import types
 from dataflare.pipeline.run_errors import DataError
 from dataflare.texts import first_repeated
 
-__all__ = ["ColumnWriter", "DictionaryGrowth", "has_odd_offsets"]
+__all__ = ["ColumnWriter", "DictionaryGrowth", "check_texts", "has_odd_offsets"]
 
 _Convert: TypeAlias = Callable[[pa.Array, str], pa.Array]
 _Prepare: TypeAlias = Callable[[pa.DataType], _Convert | None]
@@ -100,6 +100,19 @@ class ColumnWriter:
         hint = f"write {formats}, or leave the column out" if formats else "leave the column out"
         what = f"column {name!r} {what}, which {self._format} cannot hold"
         return DataError(what, file=self._file, hint=hint)
+
+
+def check_texts(array: pa.Array, column: str, hint: str) -> None:
+    """Make sure that a text of each value, as Arrow writes it, is read as the same value again.
+
+    Raises:
+        DataError: One has no such text: a date outside the years 1 to 9999, or a `date64` with a time of day.
+    """
+    if (convert := _for_csv(array.type)) is not None:
+        try:
+            convert(array, column)
+        except _NoForm as error:
+            raise DataError(f"column {column!r} holds {error}, which a text cannot hold", hint=hint) from None
 
 
 class DictionaryGrowth:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.folder_exchange import exchange_folders
+from dataflare.pipeline.columns import check_texts
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
 from dataflare.pipeline.partials import create_partial_folder, remove_leftovers
@@ -61,13 +62,20 @@ def partition_rows(rows: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tup
 
     Returns:
         For each combination of values that occurs, as texts, its rows in their order, without these columns.
+
+    Raises:
+        DataError: A value has no text that is read as the same value again.
     """
     if rows.num_rows == 0:
         return
     codes = np.zeros(rows.num_rows, np.int64)
     texts = []
     for column in columns:
-        encoded = pc.dictionary_encode(folder_texts(rows.column(column)), null_encoding="encode")
+        values = rows.column(column)
+        if types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        check_texts(values, column, "partition by another column, or leave these rows out")
+        encoded = pc.dictionary_encode(folder_texts(values), null_encoding="encode")
         numbers = encoded.indices.to_numpy(zero_copy_only=False)
         texts.append((encoded.dictionary.to_pylist(), numbers))
         # Numbered anew each time, so that no number of columns can make the product overflow.

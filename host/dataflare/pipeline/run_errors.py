@@ -68,7 +68,8 @@ class NodeFailed(DataflareError):
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """A run was interrupted, by Ctrl-C or a signal that is handled like it. Nothing has its final name.
+    """A run was interrupted, by Ctrl-C or a signal that is handled like it. Each output is as it was before the run, or
+    complete: the error's notes name those that are.
 
     `report` says how far the run came, and `signal` is the number of the signal.
     """

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dataflare.data.shapes import DataFailure
 from dataflare.errors import UsageError
+from dataflare.interruptible import undisturbed
 from dataflare.pipeline.connectors.registry import sink_maker
 from dataflare.pipeline.guarantees import Promise
 from dataflare.pipeline.nodes import WriteNode
@@ -104,9 +105,14 @@ class FileDestination:
             return
         if self._contents is None:
             raise UsageError(f"{self._path} was not prepared")
+        contents = self._contents
+
+        def commit() -> None:
+            self.published = contents.commit()
+            self._contents = None
+
         with self._translated():
-            self.published = self._contents.commit()
-        self._contents = None
+            undisturbed(commit)
 
     def rescue(self, path: Path, place: Place) -> bool:
         """Before `abort`, keep what was written in another file, and replace that file's contents.
@@ -121,17 +127,22 @@ class FileDestination:
         Raises:
             DataError: It cannot be written.
         """
-        if not isinstance(self._contents, _SingleFile):
+        contents = self._contents
+        if not isinstance(contents, _SingleFile):
             return False
         with self._translated():
-            self._contents.rescue(path, place)
+            undisturbed(lambda: contents.rescue(path, place))
         return True
 
     def abort(self) -> None:
         """Remove what was written; does nothing after `finish`."""
-        contents, self._contents = self._contents, None
-        if contents is not None:
-            contents.abort()
+
+        def abort() -> None:
+            contents, self._contents = self._contents, None
+            if contents is not None:
+                contents.abort()
+
+        undisturbed(abort)
 
     def close(self) -> None:
         """Release everything; abort what was not finished."""

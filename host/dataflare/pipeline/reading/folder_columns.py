@@ -163,8 +163,6 @@ def folder_type(data_type: pa.DataType) -> pa.DataType:
 
 def folder_texts(array: pa.Array) -> pa.Array:
     """The texts that stand for values in the names of folders, before what is special in a path is escaped."""
-    if types.is_dictionary(array.type):
-        array = array.dictionary_decode()
     texts = array.cast(pa.large_string())
     if types.is_timestamp(array.type) and array.type.tz and (odd := has_odd_offsets(array)) is not None:
         in_utc = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(pa.large_string())

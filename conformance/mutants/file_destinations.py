@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from dataflare_plugin import Batch, Destination, RejectedRow, Run, Superseded, Target, files, state
+from dataflare_plugin import Batch, Destination, RejectedRow, Run, Superseded, Target, Unsupported, files, state
 
 KIND = "destination"
 NEEDS = ("files", "state")
@@ -235,3 +235,31 @@ class OneGenerationForAll(Good):
 
     def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
         return super().open(dataclasses.replace(run, pipeline="all"), targets)
+
+
+class ForgetsAbilities(Good):
+    """Has fewer abilities once it was configured again."""
+
+    caught_by = "destination/configured-again"
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        instance: Any
+
+        def configure(self, config: str) -> None:
+            is_again = self.instance.made is not None
+            super().configure(config)  # type: ignore[misc]
+            if is_again:
+                self.instance.made.abilities = ("append", "shut-out")
+
+
+class PlansWhatItRefuses(Good):
+    """Says nothing in a plan of what it then refuses."""
+
+    caught_by = "destination/plan-unfit"
+
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        if "bool" in [each.type for each in targets[0].fields]:
+            raise Unsupported("booleans cannot be written")
+        return super().open(run, targets)

@@ -390,3 +390,42 @@ class AnyNulls(AnyColumns):
     """Takes nulls of a source anywhere."""
 
     caught_by = "host/source-nulls"
+
+
+class FollowsNothing(Good):
+    """Leaves every redirect to the plugin."""
+
+    caught_by = "host/http-redirects"
+    replaced: ClassVar[Mapping[str, Any]] = {"dataflare.capabilities.http_broker._REDIRECTS": frozenset()}
+
+
+class PassesCredentialsOn(Good):
+    """Follows redirects with all headers."""
+
+    caught_by = "host/http-redirects"
+    replaced: ClassVar[Mapping[str, Any]] = {
+        "dataflare.capabilities.http_broker._without_credentials": lambda headers, grant: headers
+    }
+
+
+class ExpandsNothing(Good):
+    """Passes on compressed bodies as they come."""
+
+    caught_by = "host/http-compressed"
+    replaced: ClassVar[Mapping[str, Any]] = {"dataflare.capabilities.http_body.ENCODINGS": frozenset()}
+
+
+class AnyHeader(Good):
+    """Lets plugins set the headers of the connection."""
+
+    caught_by = "host/http-headers"
+    replaced: ClassVar[Mapping[str, Any]] = {"dataflare.capabilities.http_rules.is_reserved_header": lambda name: False}
+
+
+class SharesAnySize(Good):
+    """Lets plugins share as much as they like."""
+
+    caught_by = "host/shared-limit"
+
+    def reset(self, *, shared_bytes: int | None = None, **given: Any) -> dict[str, Any]:  # type: ignore[override]
+        return super().reset(**given)

@@ -433,3 +433,24 @@ class TakesNumbersForTexts(Good):
             given = json.loads(config)
             texts = {key: str(value) if type(value) in (int, float) else value for key, value in given.items()}
             super().configure(json.dumps(texts))  # type: ignore[misc]
+
+
+class AddsUpConfigurations(Good):
+    """Works with each configuration that it was ever given."""
+
+    caught_by = "rows/configured-again"
+    times = 0
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        instance: Any
+
+        def configure(self, config: str) -> None:
+            before = getattr(self.instance.made, "times", 0)
+            super().configure(config)  # type: ignore[misc]
+            self.instance.made.times = before + 1
+
+    def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        done = super().process(record)
+        return done and {**done, self.config.field: done[self.config.field] * self.times}

@@ -454,3 +454,23 @@ class TwoCursors(NoRoles):
             else each
             for each in fields
         ]
+
+
+class AddsUpRows(Good):
+    """Has the rows of each configuration that it was ever given."""
+
+    caught_by = "source/configured-again"
+    times = 1
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        instance: Any
+
+        def configure(self, config: str) -> None:
+            before = getattr(self.instance.made, "times", 0)
+            super().configure(config)  # type: ignore[misc]
+            self.instance.made.times = before + 1
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        return [{**row, "name": f"{row['name']} {self.times}"} for row in super().rows(request)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dataflare_plugin import Batch, InvalidInput, Rule, Unavailable, Validator, Violation, option
 
@@ -255,3 +256,23 @@ class SkipsTheLastOfABlock(Good):
 
     def validate(self, batch: Batch) -> Iterable[Violation]:
         return [each for each in super().validate(batch) if ((each.row or 0) + 1) % 500]
+
+
+class TiredOfConfigurations(Good):
+    """Finds nothing once it was configured again."""
+
+    caught_by = "validator/configured-again"
+    times = 0
+
+    class Lifecycle:
+        """What is in the place of the SDK's."""
+
+        instance: Any
+
+        def configure(self, config: str) -> None:
+            before = getattr(self.instance.made, "times", 0)
+            super().configure(config)  # type: ignore[misc]
+            self.instance.made.times = before + 1
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        return super().validate(batch) if self.times == 1 else []

@@ -16,7 +16,7 @@ class SourceStandIn(contextlib.nullcontext[Any]):
 
     caught_by = ""
 
-    def start(self) -> Self:
+    def start(self, *, configurations: int = 1) -> Self:
         return self
 
     def close(self) -> None:

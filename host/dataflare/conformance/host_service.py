@@ -118,7 +118,12 @@ class HostService:
         """Name this host."""
         return {"host": "dataflare", "isolation": self.isolation}
 
-    def reset(self, secrets: Mapping[str, str] | None = None, state_file: str | None = None) -> dict[str, Any]:
+    def reset(
+        self,
+        secrets: Mapping[str, str] | None = None,
+        state_file: str | None = None,
+        shared_bytes: int = 512 * 2**20,
+    ) -> dict[str, Any]:
         """Begin with a new host, which knows nothing of what was before but what a file of values has."""
         self.close()
         self.logs, self.progress, self.metrics = {}, [], MemoryMetrics()
@@ -129,6 +134,7 @@ class HostService:
                 log_sink=lambda plugin: self.logs.setdefault(plugin, MemoryLogSink()),
                 secrets=MemorySecrets(dict(secrets or {})),
                 progress=self,
+                shared_bytes=shared_bytes,
             )
         )
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,8 +15,8 @@ class CaseServer:
     """Answers requests to `127.0.0.1` until it is closed.
 
     Args:
-        answers: By path: `status` (200), `headers` (pairs), `body` (a text), `body-bytes` (its length instead),
-            `wait-ms` (before the answer), `broken` (end the connection without an answer).
+        answers: By path: `status` (200), `headers` (pairs), `body` (a text), `body-bytes` (its length instead), `gzip`
+            (compress it), `wait-ms` (before the answer), `broken` (end the connection without an answer).
     """
 
     def __init__(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -55,13 +56,17 @@ def _handler(
                 return
             content = due["body"].encode() if "body" in due else b"x" * due.get("body-bytes", 0)
             self.send_response_only(due.get("status", 200))
+            if due.get("gzip"):
+                content = gzip.compress(content)
+                self.send_header("content-encoding", "gzip")
             for name, value in due.get("headers", ()):
                 self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer  # the names that the base class looks for
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # the names that the base class looks for
 
         def log_message(self, format: str, *arguments: Any) -> None:
             """Say nothing: the case says what was wrong."""

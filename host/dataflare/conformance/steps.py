@@ -53,10 +53,12 @@ class Bench:
         """What is said with the outcome: which calls were made again."""
         return self._patience.note
 
-    def make(self, config: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Any:
+    def make(
+        self, config: Mapping[str, Any] | None = None, limits: Limits | None = None, configurations: int = 1
+    ) -> Any:
         """Make an instance whose calls are made again where it asks for it."""
         loaded = self.work.load(config, limits)
-        self._patience.call(loaded.start)
+        self._patience.call(loaded.start, configurations=configurations)
         return Patient(loaded, self._patience)
 
     @property
@@ -66,12 +68,12 @@ class Bench:
             self._plugin = self.make()
         return self._plugin
 
-    def renew(self, config: Mapping[str, Any] | None = None) -> Any:
+    def renew(self, config: Mapping[str, Any] | None = None, configurations: int = 1) -> Any:
         """Close the instance, and make another one."""
         if self._plugin is not None:
             self._plugin.close()
         self._plugin = None  # where it cannot be made, there is none
-        self._plugin = self.make(config)
+        self._plugin = self.make(config, configurations=configurations)
         return self._plugin
 
     def leave(self) -> None:

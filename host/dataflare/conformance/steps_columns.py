@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any, Final
 
 import pyarrow as pa
@@ -82,6 +84,40 @@ def columns_unfit(bench: Bench, arguments: dict[str, Any]) -> None:
         return
     _require(bench, "widen-columns")
     _either(bench, before, _other_type(before))
+
+
+@step("plan-unfit")
+def plan_unfit(bench: Bench, _: Any) -> None:
+    """What `plan` answers to a type that is not wider, and to a column more, is what `open` then answers."""
+    before = batches(bench)[0]
+    more = before.append_column(pa.field(_ADDED, pa.string()), pa.nulls(before.num_rows, pa.string()))
+    for number, (mode, after) in enumerate(itertools.product(modes(bench), (_other_type(before), more))):
+        with running(bench, target(bench, mode, before.schema), 3 * number + 1) as plugin:
+            _write(plugin, before, "rows of the first schema")
+            plugin.finish(b"1")
+        changed = target(bench, mode, after.schema)
+        planned = _refusal(plugin.plan, changed)
+        opened = _refusal(plugin.open, changed, pipeline="conformance", generation=3 * number + 3)
+        if planned != opened:
+            raise NotConformant(
+                f"mode `{mode}`: with {_columns_of(after)}, after {_columns_of(before)}, `plan` {_said(planned)}, and "
+                f"`open` {_said(opened)}"
+            )
+        if not opened:
+            plugin.abort()
+
+
+def _refusal(call: Callable[..., Any], *arguments: Any, **named: Any) -> str:
+    """The case of the error of a call; empty if there is none."""
+    try:
+        call(*arguments, **named)
+    except PluginError as error:
+        return str(error.error.case)
+    return ""
+
+
+def _said(case: str) -> str:
+    return f"answers `{case}`" if case else "does not refuse them"
 
 
 def _either_later(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch) -> None:

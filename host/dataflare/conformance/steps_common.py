@@ -140,6 +140,12 @@ def _kinds(schema: Any) -> set[str]:
     return kinds.union(*choices) if all(choices) else set()
 
 
+@step("configure-again")
+def configure_again(bench: Bench, _: Any) -> None:
+    """An instance that is configured twice takes the place of the one before."""
+    bench.renew(configurations=2)
+
+
 @step("health")
 def health(bench: Bench, _: Any) -> None:
     """The plugin is healthy."""

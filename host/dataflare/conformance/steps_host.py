@@ -47,13 +47,12 @@ class HostBench:
         self.host = host
         self.folder = folder
         self.plugins: dict[str, int] = {}
-        self.server: CaseServer | None = None
+        self.servers: dict[str, CaseServer] = {}
 
     def close(self) -> None:
         """End what the case has started; idempotent."""
-        server, self.server = self.server, None
-        if server is not None:
-            server.close()
+        while self.servers:
+            self.servers.popitem()[1].close()
 
     def ask(self, request: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
         """Send a request to the host; a late or missing answer is its failure."""
@@ -69,10 +68,14 @@ class HostBench:
         return answer
 
     def filled(self, value: Any) -> Any:
-        """Put the case's folder in place of `{folder}`, and the address of its server in that of `{server}`."""
+        """Put the case's folder in place of `{folder}`, and the address of a server in that of its name."""
         if isinstance(value, str):
-            value = value.replace("{folder}", str(self.folder))
-            return value if self.server is None else value.replace("{server}", self.server.origin)
+            for name, place in {
+                "folder": str(self.folder),
+                **{n: each.origin for n, each in self.servers.items()},
+            }.items():
+                value = value.replace(f"{{{name}}}", place)
+            return value
         if isinstance(value, list):
             return [self.filled(each) for each in value]
         if isinstance(value, dict):
@@ -141,21 +144,30 @@ def folder(bench: HostBench, arguments: dict[str, Any]) -> None:
 
 @step("serve")
 def serve(bench: HostBench, arguments: dict[str, Any]) -> None:
-    """Start a server, `{server}`, which answers as the arguments say, by path."""
-    bench.close()
-    bench.server = CaseServer(arguments)
+    """Start a server, `{server}` or the name in `as`, which answers as the arguments say, by path."""
+    answers = dict(arguments)
+    bench.servers[answers.pop("as", "server")] = CaseServer(bench.filled(answers))
 
 
 @step("served")
 def served(bench: HostBench, arguments: dict[str, Any]) -> None:
-    """What came to the server must be as `gives` says."""
-    _expect(arguments, bench.filled([] if bench.server is None else bench.server.requests), "the server's requests")
+    """What came to the server, or to the one in `of`, must be as `gives` says, without the headers in `lacks`."""
+    found = bench.filled(bench.servers[arguments.get("of", "server")].requests)
+    _expect(arguments, found, "the server's requests")
+    for name in {name for each in found for name, _ in each["headers"]} & set(arguments.get("lacks", ())):
+        raise NotConformant(f"a request came with the header {name!r}, and should without it", given=shown(found))
 
 
 @step("secrets")
 def secrets(bench: HostBench, arguments: dict[str, Any]) -> None:
     """Begin with a host whose store has these secrets."""
     bench.ask({"do": "reset", "secrets": arguments}, {})
+
+
+@step("shared-limit")
+def shared_limit(bench: HostBench, arguments: int) -> None:
+    """Begin with a host that lets the plugins of a pipeline share batches of so many bytes together."""
+    bench.ask({"do": "reset", "shared-bytes": arguments}, {})
 
 
 @step("load")

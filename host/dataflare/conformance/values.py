@@ -41,7 +41,19 @@ def objects(rows: pa.Table | pa.RecordBatch | pa.ChunkedArray) -> list[Any]:
     columns = rows.columns if isinstance(rows, pa.Table | pa.RecordBatch) else [rows]
     if rows.nbytes > _MOST_BYTES or sum(_values(each) for each in columns) > _MOST_VALUES:
         raise TooLarge(f"the result has more than {_MOST_VALUES} values or {_MOST_BYTES} bytes")
-    return list(rows.to_pylist())
+    try:
+        return list(rows.to_pylist())
+    except ValueError:  # nanoseconds, which Python's types do not have
+        if isinstance(rows, pa.ChunkedArray):
+            return list(_counted(rows).to_pylist())
+        return list(pa.table([_counted(each) for each in rows.columns], names=rows.schema.names).to_pylist())
+
+
+def _counted(column: Any) -> Any:
+    """Times in nanoseconds as numbers."""
+    kind = column.type
+    is_time = pa.types.is_duration(kind) or pa.types.is_timestamp(kind) or pa.types.is_time64(kind)
+    return column.cast(pa.int64()) if is_time and kind.unit == "ns" else column
 
 
 def _values(column: Any) -> int:
@@ -77,18 +89,43 @@ def typed_rows() -> pa.RecordBatch:
     columns = {
         "boolean": pa.array([True, None, False]),
         "int8": pa.array([-128, None, 127], pa.int8()),
+        "int16": pa.array([-(2**15), None, 2**15 - 1], pa.int16()),
         "int32": pa.array([-(2**31), None, 2**31 - 1], pa.int32()),
         "int64": pa.array([-(2**63), None, 2**63 - 1], pa.int64()),
+        "uint8": pa.array([0, None, 255], pa.uint8()),
+        "uint16": pa.array([0, None, 2**16 - 1], pa.uint16()),
+        "uint32": pa.array([0, None, 2**32 - 1], pa.uint32()),
         "uint64": pa.array([0, None, 2**64 - 1], pa.uint64()),
+        "half": pa.array([0.5, None, -1.5], pa.float16()),
         "float": pa.array([0.5, None, -1.5], pa.float32()),
         "double": pa.array([1e300, None, -1e-300], pa.float64()),
         "string": pa.array(["", None, "naïve 日本"], pa.string()),
+        "large-string": pa.array(["", None, "naïve 日本"], pa.large_string()),
+        "string-view": pa.array(["", None, "a text longer than twelve bytes"], pa.string_view()),
         "binary": pa.array([b"\x00\xff", None, b""], pa.binary()),
+        "large-binary": pa.array([b"\x00\xff", None, b""], pa.large_binary()),
+        "binary-view": pa.array([b"\x00\xff", None, b"bytes, more than twelve"], pa.binary_view()),
+        "fixed-binary": pa.array([b"\x00\xff\x00", None, b"abc"], pa.binary(3)),
         "date": pa.array([dt.date(1, 1, 1), None, dt.date(9999, 12, 31)], pa.date32()),
+        "date64": pa.array([dt.date(1970, 1, 1), None, dt.date(2024, 2, 29)], pa.date64()),
+        "time32": pa.array([dt.time(0), None, dt.time(23, 59, 59)], pa.time32("s")),
+        "time64": pa.array([dt.time(0), None, dt.time(23, 59, 59, 999_999)], pa.time64("us")),
+        "duration-s": pa.array([-(2**31), None, 2**31], pa.duration("s")),
+        "duration-ns": pa.array([-(2**63), None, 2**63 - 1], pa.duration("ns")),
         "timestamp": pa.array([dt.datetime(1970, 1, 1), None, dt.datetime(2262, 4, 11)], pa.timestamp("us")),
         "zoned": pa.array([dt.datetime(2024, 3, 10, tzinfo=utc), None, None], pa.timestamp("us", "Europe/Berlin")),
         "decimal": pa.array([decimal.Decimal("1.10"), None, decimal.Decimal("-99999999.99")], pa.decimal128(10, 2)),
+        "decimal256": pa.array([decimal.Decimal("1" * 70), None, decimal.Decimal(0)], pa.decimal256(76, 2)),
         "list": pa.array([[1, None], None, []], pa.list_(pa.int64())),
+        "large-list": pa.array([["a", None], None, []], pa.large_list(pa.string())),
+        "fixed-list": pa.array([[1, None], None, [2, 3]], pa.list_(pa.int16(), 2)),
+        "map": pa.array([[("a", 1), ("b", None)], None, []], pa.map_(pa.string(), pa.int64())),
+        "dictionary": pa.DictionaryArray.from_arrays(
+            pa.array([1, None, 0], pa.int32()), pa.array(["é", "b", "unused"])
+        ),
+        "dictionary-of-numbers": pa.array([5, None, 5], pa.int64()).dictionary_encode(),
+        "dictionary-of-nulls": pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int8()), pa.array([None, "x"])),
+        "null": pa.nulls(3),
         "struct": pa.array([{"a": 1}, None, {"a": None}], pa.struct([pa.field("a", pa.int64())])),
     }
     return pa.RecordBatch.from_pydict(columns)

@@ -90,7 +90,7 @@ class Host:
             secrets = self._admission.secrets(given.secrets or EnvironmentSecrets())
             self._services = replace(given, secrets=secrets)
             self._protect_own_files(given, watching)
-            self._loaded = Loaded()
+            self._loaded = Loaded(shared_bytes=given.shared_bytes)
             self._loader = Loader(
                 self._engine,
                 self._admission,

@@ -99,6 +99,8 @@ class Launcher:
         # Weak: a worker that was lost to an exception is freed, and closes its instance.
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._past = PluginStats()
+        self.configurations = 1
+        """How often the next instances are configured."""
         self.shutdown_error: DataflareError | None = None
         """What went wrong in the last `shutdown` that failed."""
 
@@ -125,7 +127,8 @@ class Launcher:
         """
         worker = self._instantiate()
         try:
-            worker.call(LIFECYCLE, "configure", self._config)
+            for _ in range(self.configurations):
+                worker.call(LIFECYCLE, "configure", self._config)
             worker.initialized = True  # from here on `shutdown` must be called, even if initializing fails
             worker.call(LIFECYCLE, "initialize")
         except BaseException:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TypeVar
 
 from dataflare.capabilities.plugins import Function, PipelinePlugins, check_edges
-from dataflare.capabilities.shared import MemorySharedStore
+from dataflare.capabilities.shared import MemorySharedStore, SharedLimits
 from dataflare.capabilities.tasks import CancellationToken
 from dataflare.data.batches import Batch
 from dataflare.errors import UsageError
@@ -27,11 +27,14 @@ class LoadedPipeline:
     """The loaded plugins of one pipeline. Any thread may use it.
 
     Plugins may call each other by name; a name refers to the processor or transformer that was loaded last under it.
+
+    Args:
+        shared_bytes: How many bytes they may share, all batches together.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared_bytes: int) -> None:
         self.cancellation = CancellationToken()
-        self.shared = MemorySharedStore()
+        self.shared = MemorySharedStore(limits=SharedLimits(total_bytes=shared_bytes))
         self.callable_plugins = PipelinePlugins(self._find)
         self._lock = Lock()
         self._plugins: dict[str, Plugin] = {}
@@ -85,9 +88,14 @@ class LoadedPipeline:
 
 
 class Loaded:
-    """Everything that a host has loaded and not closed yet. Any thread may use it."""
+    """Everything that a host has loaded and not closed yet. Any thread may use it.
 
-    def __init__(self) -> None:
+    Args:
+        shared_bytes: How many bytes the plugins of a pipeline may share.
+    """
+
+    def __init__(self, *, shared_bytes: int) -> None:
+        self._shared_bytes = shared_bytes
         self._lock = Lock()
         self._closed = False
         self._kept: dict[int, Plugin | EmbeddedInstance] = {}
@@ -110,7 +118,7 @@ class Loaded:
             ConfigError: With its grants, plugins could call each other in a circle.
         """
         with self._lock:
-            found = self._pipelines.get(pipeline) or LoadedPipeline()
+            found = self._pipelines.get(pipeline) or LoadedPipeline(shared_bytes=self._shared_bytes)
             found.enter(name, grants)
             self._pipelines[pipeline] = found
             return found

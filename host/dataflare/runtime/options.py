@@ -44,12 +44,13 @@ class Services:
         transport: Makes what carries a plugin's HTTP requests; `None` for the network.
         progress: Where plugins' progress goes; by default the last of each is kept.
         max_batch_bytes: The largest batch or text that a plugin may make, in bytes.
+        shared_bytes: How many bytes the plugins of a pipeline may share, all batches together, 1 to 2**32 - 1.
         wrap: A hook around every host function, for example for tracing. Given the names of a plugin and of its
             pipeline, it returns a callable that takes an interface's full name, a function's name and the function, and
             returns the function that the plugin gets. `None` for no hook.
 
     Raises:
-        ConfigError: `max_batch_bytes` is below 1.
+        ConfigError: `max_batch_bytes` is below 1, or `shared_bytes` out of its range.
     """
 
     state_store: state.StateStore = field(default_factory=state.MemoryStateStore)
@@ -60,11 +61,14 @@ class Services:
     transport: Callable[[], Transport] | None = None
     progress: tasks.ProgressSink = field(default_factory=tasks.LatestProgress)
     max_batch_bytes: int = MAX_BATCH_BYTES
+    shared_bytes: int = 512 * 2**20
     wrap: WrapFactory | None = None
 
     def __post_init__(self) -> None:
         if self.max_batch_bytes < 1:
             raise ConfigError(f"{self.max_batch_bytes!r} is not at least 1", where="max_batch_bytes")
+        if not 1 <= self.shared_bytes < 2**32:
+            raise ConfigError(f"{self.shared_bytes!r} is not in 1 to 2**32 - 1", where="shared_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

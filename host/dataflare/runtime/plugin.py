@@ -191,8 +191,11 @@ class Plugin:
         """The last lines that it logged or wrote to its standard error, oldest first."""
         return self._parts.capabilities.log.last_lines
 
-    def start(self) -> Self:
+    def start(self, *, configurations: int = 1) -> Self:
         """Make the first instances now; does nothing if there are enough.
+
+        Args:
+            configurations: How often each instance is configured: again only as a test of it does.
 
         Returns:
             The plugin itself.
@@ -202,6 +205,7 @@ class Plugin:
             PluginFault: It trapped.
             UsageError: The plugin is closed.
         """
+        self._launcher.configurations = configurations
         self._pool.warm(max(1, self._parts.pool.minimum))
         return self
 

@@ -6,7 +6,8 @@ instance. Code below the engine charges it without knowing the engine:
 - `current().require(size)` before memory is taken, where its size is known or bounded;
 - `Charge(current(), size)` once it is taken: the bytes are given back when nothing refers to the charge any more, so
   the owner of the memory keeps the charge beside it;
-- `current().check_time()` in every loop whose length a plugin controls, and between the parts of a long kernel;
+- `current().check_time()` in every loop whose length a plugin controls, or `in_time` around what it goes over, and
+  between the parts of a long kernel;
 - `current().require_time(least_s)` before a kernel that cannot be cut into parts.
 """
 
@@ -16,13 +17,28 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from dataflare.locks import Lock
 
-__all__ = ["UNLIMITED", "Charge", "HostBudget", "OverHostBytes", "OverTime", "current", "enter", "of_thread", "serving"]
+__all__ = [
+    "UNLIMITED",
+    "Charge",
+    "HostBudget",
+    "OverHostBytes",
+    "OverTime",
+    "current",
+    "enter",
+    "in_time",
+    "of_thread",
+    "serving",
+]
+
+T = TypeVar("T")
+
+_ITEMS_BETWEEN_LOOKS: Final = 65_536
 
 
 class OverHostBytes(Exception):
@@ -196,3 +212,15 @@ def serving(budget: HostBudget) -> Iterator[None]:
         yield
     finally:
         enter(outer)
+
+
+def in_time(items: Iterable[T]) -> Iterator[T]:
+    """Go over items of which a plugin decides how many there are, and look at the call's time now and then.
+
+    Raises:
+        OverTime: It is over.
+    """
+    for number, item in enumerate(items):
+        if number % _ITEMS_BETWEEN_LOOKS == 0:
+            current().check_time()
+        yield item

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from arena import Arena, Mutation, answers, attack
 from dataflare.aio import AsyncProcessor
 from dataflare.cancellation import Cancelled
 from dataflare.limits import Limits
+from dataflare.pipeline.channel import Channel
+from dataflare.pipeline.parallel_map import map_in_order
 from plugin_wat import hostile
 
 
@@ -66,6 +69,37 @@ def threads_of_tasks_that_are_ended(arena: Arena) -> None:
         processor._threads.close(wait=False)
 
 
+@attack("limits")
+def workers_that_are_ended(arena: Arena) -> None:
+    """Have exceptions come in the threads of a node's workers, or in the one that hands out their batches: the run
+    waits without end, or goes on without a batch."""
+    for name in ("dataflare-ended_", "dataflare-ended-input_"):
+        items: Channel[int | None] = Channel(8)
+        results = map_in_order(lambda item: item, items, workers=2, name="dataflare-ended")
+        items.put(0)
+        found = [next(results)]
+        for each in threading.enumerate():
+            if each.name.startswith(name):
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(each.ident or 0), ctypes.py_object(MemoryError)
+                )
+        for item in (1, 2, 3, None):
+            items.put(item)
+        errors: list[BaseException] = []
+
+        def take(results: Iterator[int] = results, found: list[int] = found, errors: Any = errors) -> None:
+            try:
+                found.extend(results)
+            except MemoryError as error:
+                errors.append(error)
+
+        taking = threading.Thread(target=take, daemon=True)
+        taking.start()
+        taking.join(arena.patience_s)
+        assert not taking.is_alive(), "it waits for a call that no thread makes"
+        assert errors or found == [0, 1, 2, 3], f"it went on without a batch: {found}"
+
+
 def _fragile(shared: Any) -> None:
     while (call := shared.orders.get()) is not None:
         if call.claim(shared):
@@ -75,5 +109,5 @@ def _fragile(shared: Any) -> None:
 
 MUTATIONS = [
     Mutation("dataflare.cancellation:Cancellation.check", answers(None), ("loop_on_after_the_task_was_cancelled",)),
-    Mutation("dataflare.call_threads:_serve", _fragile, ("threads_of_tasks_that_are_ended",)),
+    Mutation("dataflare.call_threads:_serve", _fragile, ("threads_of_tasks_that_are_ended", "workers_that_are_ended")),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ import pyarrow as pa
 from arena import Arena, Mutation, answers, attack
 from attacks_arrow import FUNCTIONS, MIB, column, method, refused, survives
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime, serving
-from dataflare.data import json_blocks, json_writer
+from dataflare.data import json_blocks, json_floats, json_writer
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.wit_types.schemas import Field, Schema
 
@@ -121,6 +122,31 @@ def dictionary_of_different_values(arena: Arena) -> None:
 
 
 @attack("limits")
+def text_of_many_characters(arena: Arena) -> None:
+    """Send a text of many characters beside a word that only Arrow reads as a number, so that each is remembered."""
+    line = b'{"s":"Inf ' + b"a" * (4 * MIB) + b'", "k": -1}\n'
+
+    def run() -> None:
+        import resource
+
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        function("from-json-lines")(line, None)
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert kib < 160 * 1024, f"it took {kib} KiB"
+
+    survives(run)
+
+
+@attack("limits")
+def words_among_many_marks(arena: Arena) -> None:
+    """Send a line with millions of marks beside a word such as NaN, for which the host goes from mark to mark."""
+    schema = pa.schema([("f", pa.float64())])
+    with serving(budget(seconds=0.0)):
+        arena.raises(OverTime, lambda: json_floats.without_quotes(b'{"f":"NaN","n":[1,1]}\n', schema))
+        arena.raises(OverTime, lambda: json_floats.other_word(b'{"f":1.5,"s":["Inf","a"]}\n'))
+
+
+@attack("limits")
 def bytes_that_are_written_as_text(arena: Arena) -> None:
     """Have the host write large byte strings as text, for which it notes of each byte where it goes."""
     values = column(pa.array([bytes(40 * MIB)]))
@@ -161,7 +187,10 @@ def _encode_at_once(offsets: Any, data: pa.Buffer) -> pa.Array:
     return pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(text)])
 
 
+_REMEMBERING = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Inf\b|-NaN\b')
 MUTATIONS = [
+    Mutation("dataflare.data.json_floats:_OTHER_OR_TEXT", _REMEMBERING, ("text_of_many_characters",)),
+    Mutation("dataflare.data.json_floats:in_time", iter, ("words_among_many_marks",)),
     Mutation("dataflare.data.json_writer:_encode_base64", _encode_at_once, ("bytes_that_are_written_as_text",)),
     Mutation("dataflare.data.casts:_ROWS_AT_ONCE", 2**21, ("words_that_are_no_times",)),
     Mutation("dataflare.data.json_blocks:_is_long", answers(False), ("text_that_outlasts_its_call",)),

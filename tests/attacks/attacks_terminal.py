@@ -320,7 +320,7 @@ MUTATIONS = [
         _substituted_first,
         ("variable_that_adds_keys_to_a_pipeline",),
     ),
-    Mutation("dataflare.pipeline.config_schema:_MAX_STEPS", 2_500_000, ("schema_of_a_configuration_that_never_ends",)),
+    Mutation("dataflare.pipeline.config_schema:_MAX_STEPS", 25_000_000, ("schema_of_a_configuration_that_never_ends",)),
     Mutation("dataflare.user_files:_FLAGS", os.O_RDONLY, ("pipe_as_a_signature",)),
     Mutation("dataflare.user_files:stat.S_ISREG", answers(True), ("pipe_as_a_signature", "device_as_a_component")),
     Mutation(

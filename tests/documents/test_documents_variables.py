@@ -128,10 +128,11 @@ def test_a_name_may_begin_like_the_word_export(tmp_path):
 
 def test_command_line_goes_before_files_and_files_before_the_environment(tmp_path):
     first, second = tmp_path / "first.env", tmp_path / "second.env"
-    first.write_text("# comment\n\nA=file\nexport B = 'quoted #1'\nC=\"x=y\"\r\nD=one\n")
+    first.write_text("# comment\n\nA=file\nexport B = 'quoted #1'\nC=\"x=y\"\r\nD=one\nG=an export x\n")
     second.write_text("D=two\n")
     found = gather_variables(["A=set", "E="], [first, second], {"A": "env", "B": "env", "F": "env"})
-    assert found.values == {"A": "set", "B": "quoted #1", "C": "x=y", "D": "two", "E": "", "F": "env"}
+    given = {"A": "set", "B": "quoted #1", "C": "x=y", "D": "two", "E": "", "F": "env", "G": "an export x"}
+    assert found.values == given
 
 
 def test_with_a_policy_the_environment_is_not_looked_at():

@@ -28,7 +28,7 @@ EnvFiles: TypeAlias = Annotated[
 
 _MAX_BYTES: Final = 2**20
 _ASSIGNMENT: Final = re.compile(rf"({NAME_PATTERN})\s*=(.*)", re.DOTALL)
-_EXPORT: Final = re.compile(r"export\s+")
+_EXPORT: Final = re.compile(r"^export\s+")
 _NAMES: Final = "a name has letters, digits and _"
 _QUOTED: Final = re.compile(r"""(?:'([^']*)'|"([^"]*)")\s*(?:#.*)?""", re.DOTALL)
 _COMMENT: Final = re.compile(r"\s#")

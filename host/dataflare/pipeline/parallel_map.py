@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import copy_context
-from threading import Thread
-from typing import Final, Protocol, TypeVar
+from functools import partial
+from typing import Final, NoReturn, Protocol, TypeVar
 
+from dataflare.call_threads import Call, CallThreads
 from dataflare.pipeline.channel import Channel, Stopped
 
 __all__ = ["MOST_DEFAULT_WORKERS", "default_workers", "map_in_order"]
@@ -51,33 +51,57 @@ def map_in_order(work: Callable[[T], R], items: Items[T], *, workers: int, name:
         Stopped: `items` was stopped.
         BaseException: What `work` raised, in the item's turn; or what `items` raised, after the items before.
     """
-    under_way: Channel[Future[R] | None] = Channel(workers)
+    under_way: Channel[tuple[Call[R], threading.Event] | None] = Channel(workers)
     context = copy_context()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+    pool, input_pool = CallThreads(workers, name), CallThreads(1, f"{name}-input")
+    all_given = given_up = False
+
+    def apply(item: T) -> R:
+        if given_up:
+            raise Stopped
+        return work(item)
+
+    def give(call: Callable[[], R]) -> None:
+        ended = threading.Event()
+        under_way.put((pool.submit(call, ended.set), ended))
 
     def hand_out() -> None:
+        nonlocal all_given
         try:
             while (item := items.get()) is not None:
-                under_way.put(pool.submit(context.copy().run, work, item))
+                give(partial(context.copy().run, apply, item))
             under_way.put(None)
         except Stopped:
-            under_way.stop()
+            raise
         except BaseException as error:
-            failed: Future[R] = Future()
-            failed.set_exception(error)
-            with suppress(Stopped):
-                under_way.put(failed)
+            give(partial(_raise, error))
+        all_given = True
 
-    handing_out = Thread(target=hand_out, name=f"{name}-input", daemon=True)
-    handing_out.start()
-    ended = False
+    def handed_out() -> None:
+        if not all_given:
+            under_way.stop()
+
+    handing_out: Call[None] | None = None
+    complete = False
     try:
-        while (future := under_way.get()) is not None:
-            yield future.result()
-        ended = True
+        handing_out = input_pool.submit(hand_out, handed_out)
+        while (entry := under_way.get()) is not None:
+            call, is_over = entry
+            is_over.wait()
+            yield call.result()
+        complete = True
+    except Stopped:
+        if handing_out is not None and handing_out.error is not None:
+            handing_out.result()
+        raise
     finally:
-        if not ended:
+        if not complete:
+            given_up = True
             items.stop()
             under_way.stop()
-        handing_out.join()
-        pool.shutdown(wait=True, cancel_futures=True)
+        input_pool.close()
+        pool.close()
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error

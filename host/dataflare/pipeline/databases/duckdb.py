@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 from pyarrow import types
 
+from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
 from dataflare.pipeline.databases.dialects import decimal_type, has_infinite_time, no_cursor, no_type, selected
 from dataflare.pipeline.databases.duckdb_checks import checks, here_in, same_name
@@ -48,9 +49,9 @@ _TYPES: Final = {name: made for made, name in _NAMES.items()} | {
     "TIMESTAMP_S": pa.timestamp("s"),
     "TIMESTAMP_MS": pa.timestamp("ms"),
 }
-_DECIMAL: Final = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-_FIELD: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"|(\w+)) (.*)', re.DOTALL)
-_PARTS: Final = re.compile(r"""\"(?:[^"]|"")*"|'(?:[^']|'')*'|[(),]|[^"'(),]+""")
+_DECIMAL: Final = re.compile(r"DECIMAL\(([0-9]{1,3}),([0-9]{1,3})\)")
+_FIELD: Final = re.compile(r'\s*(?:"((?:[^"]++|"")*+)"|(\w+)) (.*)', re.DOTALL)
+_PARTS: Final = re.compile(r"""\"(?:[^"]++|"")*+"|'(?:[^']++|'')*+'|[(),]|[^"'(),]+""")
 _WHOLE: Final = pa.decimal128(38, 0)
 
 
@@ -175,17 +176,21 @@ def _column(name: str, declared: str) -> Column:
     return Column(name, declared, pa.string(), f"CAST({expression} AS VARCHAR)", pa.string(), cast=declared)
 
 
-def _parsed(declared: str) -> pa.DataType | None:
-    """Find what a type is in Arrow; `None` where it has values that only a text keeps."""
+def _parsed(declared: str, depth: int = 0) -> pa.DataType | None:
+    """Find what a type is in Arrow; `None` where it has values that only a text keeps, or nests too deeply."""
+    if depth == MAX_DEPTH:
+        return None
     if declared.endswith("[]"):
-        inner = _parsed(declared[:-2])
+        inner = _parsed(declared[:-2], depth + 1)
         return None if inner is None else pa.list_(inner)
     if (found := _DECIMAL.fullmatch(declared)) is not None:
         return decimal_type(int(found[1]), int(found[2]))
     if declared.startswith("STRUCT(") and declared.endswith(")"):
         fields = [_FIELD.fullmatch(each) for each in _separated(declared[len("STRUCT(") : -1])]
-        made = [(each[2] or each[1].replace('""', '"'), _parsed(each[3])) for each in fields if each is not None]
-        is_whole = len(made) == len(fields) and all(each is not None for _, each in made)
+        if len(fields) > MAX_COLUMNS or not all(fields):
+            return None
+        made = [(each[2] or each[1].replace('""', '"'), _parsed(each[3], depth + 1)) for each in fields if each]
+        is_whole = all(each is not None for _, each in made)
         return pa.struct(made) if is_whole else None
     return _TYPES.get(declared)
 

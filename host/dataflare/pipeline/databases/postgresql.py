@@ -70,7 +70,7 @@ _STORED: Final = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", "UTC"),
 }
-_VARCHAR: Final = re.compile(r"character varying\((\d+)\)")
+_VARCHAR: Final = re.compile(r"character varying\(([0-9]{1,8})\)")
 _BASE: Final = (
     "WITH RECURSIVE b(oid) AS (SELECT a.atttypid UNION ALL SELECT d.typbasetype FROM b JOIN pg_type d "
     "ON d.oid = b.oid WHERE d.typtype = 'd') SELECT format_type(b.oid, -1) FROM b JOIN pg_type x ON x.oid = b.oid "

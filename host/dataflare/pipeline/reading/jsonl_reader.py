@@ -39,11 +39,13 @@ __all__ = ["JsonlReadOptions", "read_json_lines"]
 _log = logging.getLogger(__name__)
 _UNREAD = re.compile(r"Failed to parse string: '(.*)' as a scalar of type (\S+(?: ?[^:]*\])?)(?:: .*)?$", re.DOTALL)
 _LINE_IN_MESSAGE = re.compile(r"^(?:[a-z-]+: )?line (\d+): ")
-_COLUMN_IN_MESSAGE = re.compile(r"Column\(/([^)]*)\)")
+_COLUMN_IN_MESSAGE = re.compile(r"Column\(/([^)]{0,1000})\)")
 
 
 _WORD = re.compile(r'[^\s,:\[\]{}"]*')
 _END_OF_WORD = re.compile(r'[^\s,:\[\]{}"]*$')
+_MOST_WORD = 1000
+"""How far before a place is looked for where its word begins: looking takes time by the square of that."""
 _NO_JSON = {
     r"(?!-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$)[-+]?[0-9.]": "JSON numbers have no leading zeros, plus "
     "signs or underscores, and digits before and after the point: correct it, or write a text, in double quotes",
@@ -410,7 +412,7 @@ def _broken(message: str, line: bytes) -> tuple[str, str]:
 
 def _word_at(text: str, place: int) -> str:
     """What stands at a place, without the punctuation of JSON around it."""
-    before, after = _END_OF_WORD.search(text, 0, place), _WORD.match(text, place)
+    before, after = _END_OF_WORD.search(text, max(0, place - _MOST_WORD), place), _WORD.match(text, place)
     assert before is not None and after is not None  # both may be empty
     return before.group() + after.group()
 

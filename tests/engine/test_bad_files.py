@@ -212,7 +212,17 @@ OFF = {
     ),
     "threads": ("(component (core module (memory 1 1 shared)))",),
     "exceptions": ("(component (core module (tag)))",),
-    "gc": ("(component (core module (type (struct))))",),
+    "gc": (
+        "(component (core module (type (struct))))",
+        "(component (core module (rec (type (func)))))",
+        "(component (core rec (type (func))))",
+        "(component (core module (type (func (param (ref 0))))))",
+    ),
+    "compact-imports": ('(component (core module (import "a" (item "b" (func)) (item "c" (func)))))',),
+    "custom-descriptors": (
+        "(component (core module (type (func)) (table 0 (ref null (exact 0)))))",
+        '(component (core module (import "a" "b" (func (exact (type 0)))) (type (func))))',
+    ),
     "custom-page-sizes": ("(component (core module (memory 1 (pagesize 1))))",),
     "stack-switching": ("(component (core module (type $f (func)) (type $c (cont $f))))",),
 }

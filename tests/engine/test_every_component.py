@@ -330,3 +330,19 @@ def test_exported_resources_with_aliases_and_named_handles(instantiate: Any) -> 
     with instantiate(whole, {}) as instance:
         made = instance.call(API, "make", 17)
         assert instance.call(API, "[method]a.get", made) == 17 == instance.call(API, "look", made)
+
+
+@pytest.mark.parametrize("name", ["url=<a\nb>", "url=<\x1b[31m\u202e>", "url=<\x00é😀>", 'url=<\\"\\u{41}>'])
+def test_names_of_any_characters(engine: Engine, name: str) -> None:
+    spelled = "".join(f"\\u{{{ord(each):x}}}" for each in name)
+    whole = binary(f"""
+      (import "{spelled}" (instance $i (export "f" (func (param "x" u32) (result u32)))))
+      (core func $f (canon lower (func $i "f")))
+      (core module $m (import "{spelled}" "{spelled}" (func $f (param i32) (result i32)))
+        (func (export "{spelled}") (param i32) (result i32) (call $f (local.get 0))))
+      (core instance $c (instantiate $m (with "{spelled}" (instance (export "{spelled}" (func $f))))))
+      (func (export "go") (param "x" u32) (result u32) (canon lift (core func $c "{spelled}")))""")
+    loaded = engine.load(whole, name="kit")
+    assert loaded.flattened is (engine.flatten is None)
+    with loaded.instantiate({name: {"f": lambda x: x + 1}}) as instance:
+        assert instance.call("", "go", 41) == 42

@@ -6,6 +6,7 @@ reads and writes memory. These emitters convert between the two, and convert the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -53,9 +54,13 @@ _NARROW: Final = {
 }
 
 
+_ESCAPED: Final = re.compile(r"[^ !#-\[\]-~]")
+"""All but printable ASCII: the text format has no control characters and no marks of direction."""
+
+
 def quote(text: str) -> str:
     """Write a text as a WebAssembly string."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + _ESCAPED.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", text) + '"'
 
 
 def named_types(ty: Type) -> list[Type]:

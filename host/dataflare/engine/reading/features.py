@@ -32,9 +32,11 @@ _NEEDS: Final = tuple(
         (r"component model `(value)`s is not enabled", "component-model-"),
         (r"requires the `cm-([\w-]+)` feature", "component-model-"),
         (r"the `cm-([\w-]+)` feature is not active", "component-model-"),
-        (r"requires? the `?([\w -]+?)`? (?:feature|proposal)", ""),
+        (r"requires? (?:the )?`?([\w -]+?)`? (?:feature|proposal)", ""),
         (r"without the ([\w -]+?) (?:feature|proposal)", ""),
-        (r"when ([\w -]+?) is disabled", ""),
+        (r"(?:because the|with) ([\w -]+?) proposal (?:is )?disabled", ""),
+        (r"when ([\w -]+?) (?:is|are) disabled", ""),
+        (r"(?:^|: )([\w -]+?) required for (?:exact|index|non-nullable) ", ""),
         (r"(?:^|: )(?:the )?([\w -]+?)(?: proposal)? must be enabled", ""),
         (r"(?:^|: )(?:the )?([\w -]+?)(?: proposal| support)?(?: is| are)? not (?:enabled|active|supported)", ""),
     )
@@ -91,7 +93,7 @@ def refusal(error: wasmtime.WasmtimeError, component: str, binary: bytes) -> Com
         # The message only says that the name is malformed.
         feature, detail = f"component-model-{named[1].decode()}", f"a name begins with `[{named[1].decode()}`"
     if feature is not None:
-        feature = re.sub(r"[ _]", "-", feature.strip())
+        feature = re.sub(r"[ _]", "-", feature.strip()).replace("GC", "gc")
         where = "" if offset is None else f" at byte {offset}"
         return UnsupportedComponent(
             f"needs the feature {feature}{where}, which is off in this host: {detail[:_MAX_TEXT]}",

@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -26,6 +26,8 @@ from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.databases.nodes import SqlRead
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.databases.source import SqlSource
+from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.row_errors import OnErrorModel
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.runtime.isolation import landlock, spawn
 from postgres_kit import Server
@@ -236,29 +238,34 @@ def test_values_of_a_statement_keep_their_types(server: Database) -> None:
 READ = SqlRead.model_validate({"connector": "sql", "database": "db", "read": {"query": "SELECT 1 AS n"}})
 
 
-def test_server_that_is_not_there_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("on_error", "until"), [({}, 2), ({"retries": 1, "max_outage": "5min"}, 3)])
+def test_server_that_is_not_there_yet_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, on_error: dict[str, Any], until: int
+) -> None:
     with started_server() as made:
         made.stop()
         waits: list[float] = []
 
-        def sleep(seconds: float) -> None:
+        def wait(_: Retries, seconds: float) -> None:
             waits.append(seconds)
-            if len(waits) == 2:
+            if len(waits) == until:
                 made.start()
 
-        monkeypatch.setattr("dataflare.pipeline.databases.open.time", SimpleNamespace(sleep=sleep))
-        open_database(READ, Database("postgresql", made.url).grant, lambda _: None).start().close()
-        assert len(waits) == 2
+        monkeypatch.setattr(Retries, "wait", wait)
+        node = READ.model_copy(update={"on_error": OnErrorModel.model_validate(on_error)})
+        open_database(node, Database("postgresql", made.url).grant, lambda _: None).start().close()
+        assert len(waits) == until
+        assert [each >= 60 for each in waits] == [bool(on_error) and at > 0 for at in range(until)]
 
 
 @pytest.mark.parametrize(("old", "new"), [("tester@", "nobody@"), ("/postgres?", "/nothing?")])
 def test_server_that_refuses_is_not_asked_again(
     server: Database, monkeypatch: pytest.MonkeyPatch, old: str, new: str
 ) -> None:
-    def sleep(_: float) -> None:
+    def wait(*_: object) -> None:
         raise AssertionError("it was asked again")
 
-    monkeypatch.setattr("dataflare.pipeline.databases.open.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(Retries, "wait", wait)
     grant = Database("postgresql", server.url.replace(old, new)).grant
     with pytest.raises(DatabaseError, match="FATAL") as caught:
         open_database(READ, grant, lambda _: None).start()

@@ -19,6 +19,7 @@ from dataflare.pipeline.retries import OutOfTime, Retries
 from dataflare.pipeline.row_errors import OnErrorModel
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
+from dataflare.pipeline.specification import json_schema
 from dataflare.pipeline.state_file import StateFile
 from dataflare.runtime.datasets import Chunk, Ended
 from dataflare.runtime.plugin_errors import plugin_error
@@ -407,6 +408,31 @@ def test_policies_that_would_lose_rows_are_refused(specify, read, write, message
     nodes = f"  in: {{plugin: source.wasm{read}}}\n  out: {{plugin: destination.wasm, input: in{write}}}\n"
     with pytest.raises(ConfigError, match=message):
         run(specify(nodes), host=all_fakes())
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "message"),
+    [
+        ("reloads: 1", "retries: 1", "`reloads` is not for this node"),
+        ("rows: skip", "retries: 1", "`rows` is not for this node"),
+        ("retries: 1", "quarantine: true", "`quarantine` is not for this node"),
+        ("max_outage: 1h", "max_errors: 1, rows: fail}, dead_letters: d, key: [x", "rows that fail end the run"),
+    ],
+)
+def test_policies_of_databases_are_about_rows_and_outages(specify, read, write, message):
+    tables = (
+        f"  in: {{connector: sql, database: db, read: t, on_error: {{{read}}}}}\n"
+        f"  out: {{connector: sql, database: db, write: u, input: in, on_error: {{{write}}}}}\n"
+    ).replace("key: [x}}", "key: [x]}")
+    with pytest.raises(ConfigError, match=message):
+        specify(tables)
+
+
+def test_editors_know_the_bounds_of_policies():
+    keys = json_schema()["$defs"]["OnErrorModel"]["properties"]
+    assert (keys["reloads"]["minimum"], keys["reloads"]["maximum"]) == (0, 1000)
+    assert keys["quarantine"]["type"] == "boolean"
+    assert any("pattern" in each for each in keys["max_outage"]["anyOf"])
 
 
 def test_policy_is_told_in_one_line():

@@ -27,6 +27,9 @@ CHAIN = (
 )
 
 
+POLICY = "dead_letters: d.jsonl, on_error: {quarantine: true, reloads: 1, max_outage: 1h}"
+
+
 class Planning(Table):
     def plan(self, target: Target) -> list[PlannedChange]:
         self.called("plan")
@@ -63,6 +66,16 @@ def by_name(plan: PipelinePlan) -> dict[str, NodePlan]:
     return {each.name: each for each in plan.nodes}
 
 
+def test_plan_says_what_becomes_of_failures(tmp_path):
+    plan, _ = planned(tmp_path, CHAIN.replace("change.wasm, input: in", f"change.wasm, input: in, {POLICY}"))
+    assert plan.problems == []
+    told = (
+        "rows that fail go to d.jsonl; calls stop in an outage of up to 1h; a new instance takes over 1 times in a row; "
+        "quarantine after more than 10 faults"
+    )
+    assert by_name(plan)["change"].on_error == by_name(plan)["change"].to_json()["on_error"] == told
+
+
 def test_plan_says_what_is_read_and_written(tmp_path):
     plan, host = planned(tmp_path, CHAIN)
     nodes = by_name(plan)
@@ -77,6 +90,7 @@ def test_plan_says_what_is_read_and_written(tmp_path):
     assert nodes["out"].changes == [PlannedChange(DatasetName("out"), "create", "1 columns")]
     assert nodes["file"].changes[0].kind == "create"
     assert json.loads(json.dumps(nodes["in"].to_json()))["columns"] == [{"name": "x", "type": "int64"}]
+    assert nodes["change"].on_error == ""
     # No row has moved.
     assert host.plugins["source"].opened == []
     assert "open" not in host.plugins["first"].calls

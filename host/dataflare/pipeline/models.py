@@ -22,7 +22,7 @@ from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, Schema
 from dataflare.pipeline.databases.nodes import CONNECTOR, SqlRead, SqlWrite
 from dataflare.pipeline.dataset_models import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input, ReadNode, WriteNode, names_of_inputs
-from dataflare.pipeline.row_errors import OnError, OnErrorModel
+from dataflare.pipeline.row_errors import OnError, OnErrorModel, policy_of
 from dataflare.suggestions import close_matches
 
 __all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions", "listings"]
@@ -97,7 +97,7 @@ class PluginNode(StrictModel):
         default=None,
         description="What becomes of calls that fail: rows that the plugin fails on, or that a destination rejects, "
         "end the run (`fail`) or are left out (`skip`, which `dead_letters` implies). For sources, only "
-        "`retries`.",
+        "`retries`, `max_outage` and `reloads`.",
     )
     dead_letters: FilePath | None = Field(
         default=None,
@@ -118,13 +118,7 @@ class PluginNode(StrictModel):
     @property
     def errors(self) -> OnErrorModel:
         """What becomes of calls that fail."""
-        if self.on_error is None:
-            return OnErrorModel(rows="fail" if self.dead_letters is None else "skip")
-        if isinstance(self.on_error, OnErrorModel):
-            if self.dead_letters is not None and "rows" not in self.on_error.model_fields_set:
-                return self.on_error.model_copy(update={"rows": "skip"})
-            return self.on_error
-        return OnErrorModel(rows=self.on_error)
+        return policy_of(self.on_error, self.dead_letters)
 
     @property
     def actions(self) -> ViolationActions:

@@ -190,7 +190,9 @@ class _Planning:
                 kind = kind_of(self._host, self._specification, name)
                 if kind is not None:
                     kinds[name] = kind
-                self._nodes[name] = self._planned(name, kind)
+                self._nodes[name] = made = self._planned(name, kind)
+                if not isinstance(node := self._specification.pipeline.nodes[name], ReadNode | WriteNode):
+                    made.on_error = node.errors.shown(node.dead_letters)
             except DataflareError as error:
                 problems.append(self._blamed(name, error))
         for name in self._specification.order:
@@ -232,7 +234,6 @@ class _Planning:
         try:
             plugin.start()
             made, abilities = self._asked(name, node, kind, plugin, schema)
-            made.on_error = node.errors.shown(node.dead_letters)
             if isinstance(node, PluginNode) and self._state is not None:
                 found = inspected(self._host, self._specification, node)
                 before = known_capabilities(self._state, name)

@@ -222,9 +222,7 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
     for name in specification.order:
         if name in below:
             nodes[name] = _taking(_adding(specification, name), below)
-    if isinstance(origin, SqlWrite):
-        nodes[node] = origin.model_copy(update={"input": reader})
-    elif isinstance(origin, ReadNode | SqlRead) or not origin.inputs:
+    if isinstance(origin, ReadNode | SqlRead) or not origin.inputs:
         # The letters take the place of what is read: rows that its `schema` left out go on as they are.
         reader = node
         nodes[node] = letters.model_copy(update={"dead_letters": origin.dead_letters})

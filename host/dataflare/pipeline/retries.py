@@ -7,15 +7,17 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from dataflare.errors import CallCancelled, PluginError, PluginFault
 from dataflare.locks import Lock
 from dataflare.pipeline.channel import Stopped
+from dataflare.pipeline.run_errors import DatabaseError
 
 __all__ = ["DEFAULT_RETRIES", "OutOfTime", "Retries"]
 
 T = TypeVar("T")
+_Error: TypeAlias = PluginError | DatabaseError
 _log = logging.getLogger("dataflare.pipeline")
 
 DEFAULT_RETRIES: Final = 5
@@ -102,6 +104,7 @@ class Retries:
         Raises:
             OutOfTime: It was to wait longer than that, and has waited until then.
             PluginError: It failed with one that no retry helps, or too often, or for too long.
+            DatabaseError: In the same way, while connecting.
             PluginFault: It faulted, more than `reloads` times in a row.
             Stopped: It was to wait, and `stop` was called.
         """
@@ -115,7 +118,7 @@ class Retries:
                     raise
                 reloaded += 1
                 continue
-            except PluginError as error:
+            except (PluginError, DatabaseError) as error:
                 if not error.retryable:
                     raise
                 failed = error
@@ -152,7 +155,7 @@ class Retries:
         if self._wait_for(self._stopped, seconds):
             raise Stopped
 
-    def _pause(self, error: PluginError, wait_s: float, what: str, seconds_left: Callable[[], float | None]) -> None:
+    def _pause(self, error: _Error, wait_s: float, what: str, seconds_left: Callable[[], float | None]) -> None:
         run_left_s, left_s = self._run_seconds_left(), seconds_left()
         if left_s is None and run_left_s is not None and wait_s > max(run_left_s, _LONG_WAIT_S):
             # The run is to end before: the rest of its rows would wait in vain.
@@ -182,7 +185,7 @@ class Retries:
 
     def _call_until_answered(
         self,
-        error: PluginError,
+        error: _Error,
         function: Callable[..., T],
         arguments: tuple[object, ...],
         seconds_left: Callable[[], float | None],
@@ -200,7 +203,7 @@ class Retries:
                 self._pause(error, wait_s, "no other call of the node is made before a trial", seconds_left)
                 try:
                     return function(*arguments)
-                except PluginError as again:
+                except (PluginError, DatabaseError) as again:
                     if not again.retryable:
                         raise
                     error = again
@@ -209,7 +212,7 @@ class Retries:
             self._closed.set()
 
 
-def _named_s(error: PluginError) -> float:
+def _named_s(error: _Error) -> float:
     """How long a plugin asks to wait; 0 where it does not say."""
     return (error.retry_after_ms or 0) / 1000
 

@@ -22,7 +22,7 @@ from dataflare.pipeline.retries import DEFAULT_RETRIES, Retries
 from dataflare.pipeline.run_errors import DataError
 from dataflare.wit_types.destination import RejectedRow
 
-__all__ = ["Attempt", "ErrorLimits", "OnError", "OnErrorModel", "RejectedRows", "RowErrors"]
+__all__ = ["Attempt", "ErrorLimits", "OnError", "OnErrorModel", "RejectedRows", "RowErrors", "policy_of"]
 
 R = TypeVar("R")
 _log = logging.getLogger("dataflare.pipeline")
@@ -108,6 +108,15 @@ OnError: TypeAlias = Annotated[
     Annotated[Action, Tag("|action")] | Annotated[OnErrorModel, Tag("|settings")],
     Discriminator(lambda value: "|settings" if isinstance(value, dict | OnErrorModel) else "|action"),
 ]
+
+
+def policy_of(on_error: OnErrorModel | Action | None, dead_letters: str | None) -> OnErrorModel:
+    """The failure policy of a node: a file of dead letters stands for `skip`."""
+    if isinstance(on_error, OnErrorModel):
+        if dead_letters is not None and "rows" not in on_error.model_fields_set:
+            return on_error.model_copy(update={"rows": "skip"})
+        return on_error
+    return OnErrorModel(rows=on_error or ("fail" if dead_letters is None else "skip"))
 
 
 class ErrorLimits:

@@ -33,8 +33,12 @@ class DatabaseError(DataError):
     """A database answered with an error, or cannot be reached.
 
     `sqlstate` is its code (empty for SQLite), `unavailable` says whether it may work later, and `of_rows` whether the
-    values of rows are the cause.
+    values of rows are the cause. `retryable` is set where the very call can be made again: while connecting, not within
+    a transaction.
     """
+
+    retryable = False
+    retry_after_ms: int | None = None
 
     def __init__(
         self, message: str, *, sqlstate: str = "", unavailable: bool = False, of_rows: bool = False, hint: str = ""

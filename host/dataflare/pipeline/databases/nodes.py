@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -13,7 +14,7 @@ from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.dataset_models import OPERATION_FIELD, ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input, names_of_inputs
-from dataflare.pipeline.row_errors import OnErrorModel
+from dataflare.pipeline.row_errors import OnError, OnErrorModel, policy_of
 
 __all__ = ["CONNECTOR", "OWN_TABLES", "SqlRead", "SqlWrite", "TableModel", "TablesModel"]
 
@@ -21,6 +22,16 @@ CONNECTOR = "sql"
 OWN_TABLES: Final = "_dataflare_"
 """What the names of tables begin with that runs use for themselves, such as that of their tokens."""
 _Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+
+
+_WAITING: Final = frozenset({"retries", "max_outage"})
+
+
+def _check_policy(policy: object, known: Collection[str]) -> None:
+    """Refuse what a failure policy says of plugins: a database has no instance, and does not fault."""
+    if isinstance(policy, OnErrorModel) and (stray := sorted(policy.model_fields_set - set(known))):
+        context = {"key": "on_error", "name": stray[0], "hint": f"leave it out; known are {', '.join(sorted(known))}"}
+        raise PydanticCustomError("policy", "`{name}` is not for this node", context)
 
 
 class TableModel(StrictModel):
@@ -79,12 +90,16 @@ class SqlRead(StrictModel):
     columns: list[_Text] = Field(default=[], description="The columns to read; without it, all.")
     schema_contract: SchemaKey | None = SCHEMA_FIELD
     roles: RolesModel | None = ROLES_FIELD
+    on_error: OnErrorModel | None = Field(
+        default=None, description="How a server that is away is waited for: only `retries` and `max_outage`."
+    )
     dead_letters: FilePath | None = Field(
         default=None, description="A JSON Lines file for rows that `schema` leaves out (`discard-row`)."
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        _check_policy(self.on_error, _WAITING)
         if isinstance(self.read, TablesModel) and self.columns:
             context = {"key": "columns", "hint": "read this table by a node of its own"}
             raise PydanticCustomError("tables", "columns are of one table, and several are read", context)
@@ -109,7 +124,7 @@ class SqlRead(StrictModel):
     @property
     def errors(self) -> OnErrorModel:
         """What becomes of calls that fail: they are retried where that can help."""
-        return OnErrorModel()
+        return self.on_error or OnErrorModel()
 
     @property
     def source(self) -> ReadModel:
@@ -159,15 +174,20 @@ class SqlWrite(StrictModel):
     negative_zero: Literal["fail", "zero"] = Field(
         default="fail", description="What happens to -0.0, which SQLite does not have: it is rejected, or written as 0."
     )
-    on_error: Literal["fail", "skip"] = Field(
-        default="fail",
+    on_error: OnError | None = Field(
+        default=None,
         description="Rows that the database rejects end the run (`fail`) or are left out (`skip`, which `dead_letters` "
-        "stands for too).",
+        "stands for too); and how a server that is away is waited for. All but `reloads`, `max_faults` and "
+        "`quarantine`.",
     )
     dead_letters: FilePath | None = Field(default=None, description="A JSON Lines file for rows that are left out.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        _check_policy(self.on_error, {*_WAITING, "rows", "max_errors", "max_error_share"})
+        if self.dead_letters is not None and self.errors.rows == "fail":
+            context = {"key": "on_error", "hint": "leave rows out: `on_error: skip`"}
+            raise PydanticCustomError("letters", "rows that fail end the run, and `dead_letters` has none", context)
         if _table(self.write).table.casefold().startswith(OWN_TABLES):
             context = {"key": "write", "hint": "choose a name that does not begin so"}
             raise PydanticCustomError(
@@ -183,7 +203,7 @@ class SqlWrite(StrictModel):
     @property
     def errors(self) -> OnErrorModel:
         """What becomes of rows that the database rejects."""
-        return OnErrorModel(rows="skip" if self.dead_letters is not None else self.on_error)
+        return policy_of(self.on_error, self.dead_letters)
 
     @property
     def destination(self) -> WriteModel:

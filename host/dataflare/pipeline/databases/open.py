@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -19,6 +17,7 @@ from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.postgresql import PostgreSQL
 from dataflare.pipeline.databases.source import SqlSource
 from dataflare.pipeline.databases.sqlite import SQLite
+from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.run_errors import DatabaseError
 
 __all__ = ["open_database", "password_of"]
@@ -28,8 +27,6 @@ _DIALECTS: Final[dict[str, Callable[[], Dialect]]] = {
     "sqlite": SQLite,
     "duckdb": DuckDB,
 }
-_RETRIES: Final = 4
-_FIRST_WAIT_S: Final = 0.5
 
 
 def open_database(
@@ -47,9 +44,18 @@ def open_database(
     with suppress(OSError):  # it is told when the connection is made
         ahead.append(start_process())  # it imports what it needs while plugins are loaded
 
+    # The first connection is made before a row moves; an outage later ends the run, as within a transaction.
+    patience_s = [node.errors.max_outage_s]
+
     def connect() -> tuple[Connection, Dialect]:
         password = password_of(node.database, grant, secret)
-        return _connected(node.database, grant, password, ahead), _DIALECTS[grant.kind]()
+        retries = Retries(node.errors.retries, max_outage_s=patience_s.pop() if patience_s else 0.0)
+        try:
+            connection = retries.call(_connected, node.database, grant, password, ahead)
+        except DatabaseError as error:
+            error.retryable = False  # by those who call this
+            raise
+        return connection, _DIALECTS[grant.kind]()
 
     return SqlSource(node, connect) if isinstance(node, SqlRead) else SqlDestination(node, connect)
 
@@ -72,12 +78,9 @@ def password_of(name: str, grant: DatabaseGrant, secret: Callable[[str], str | N
 
 
 def _connected(name: str, grant: DatabaseGrant, password: str | None, ahead: list[Started]) -> Connection:
-    """Connect; retry a server that is not there, waiting for 0.5, 1, 2 and 4 s, each up to a quarter longer."""
-    for attempt in range(_RETRIES):
-        try:
-            return Connection(name, grant, password, ahead.pop() if ahead else None)
-        except DatabaseError as error:
-            if not error.unavailable or grant.kind == "sqlite":
-                raise
-        time.sleep(_FIRST_WAIT_S * 2**attempt * (1 + random.random() / 4))
-    return Connection(name, grant, password)
+    """Connect; whether an error passes is known of servers, and of files that one process at a time may open."""
+    try:
+        return Connection(name, grant, password, ahead.pop() if ahead else None)
+    except DatabaseError as error:
+        error.retryable = error.unavailable and grant.kind != "sqlite"
+        raise

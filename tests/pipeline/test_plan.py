@@ -70,8 +70,8 @@ def test_plan_says_what_becomes_of_failures(tmp_path):
     plan, _ = planned(tmp_path, CHAIN.replace("change.wasm, input: in", f"change.wasm, input: in, {POLICY}"))
     assert plan.problems == []
     told = (
-        "rows that fail go to d.jsonl; calls stop in an outage of up to 1h; a new instance takes over 1 times in a row; "
-        "quarantine after more than 10 faults"
+        "rows that fail go to d.jsonl; calls stop in an outage of up to 1h; a new instance takes over 1 times in a "
+        "row; quarantine after more than 10 faults"
     )
     assert by_name(plan)["change"].on_error == by_name(plan)["change"].to_json()["on_error"] == told
 

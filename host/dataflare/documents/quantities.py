@@ -90,5 +90,6 @@ def _quantity(value: Any, parse: Any, example: str) -> str:
     return value
 
 
-Size = Annotated[str, BeforeValidator(_as_size), Field(pattern=_SIZE_PATTERN, examples=["256MiB"])]
-Duration = Annotated[str, BeforeValidator(_as_duration), Field(pattern=_DURATION_PATTERN, examples=["30s"])]
+# The pattern comes first: pydantic tells editors of no pattern that follows a function.
+Size = Annotated[str, Field(pattern=_SIZE_PATTERN), BeforeValidator(_as_size), Field(examples=["256MiB"])]
+Duration = Annotated[str, Field(pattern=_DURATION_PATTERN), BeforeValidator(_as_duration), Field(examples=["30s"])]

@@ -49,10 +49,10 @@ class OnErrorModel(StrictModel):
         le=1000,
         description="How often in a row a call is made again that answers `unavailable` or `rate-limited`.",
     )
-    max_outage: Duration | None = Field(
-        default=None,
-        description="After these retries, no call of the node is made but a trial each minute, for this long in all, "
-        "such as `30min`; without it, the run fails.",
+    max_outage: Duration = Field(
+        default="0s",
+        description="After these retries, no call of the node is made but a trial each minute, for this long in all; "
+        "then the run fails.",
     )
     reloads: int = Field(
         default=0,
@@ -86,7 +86,7 @@ class OnErrorModel(StrictModel):
     @property
     def max_outage_s(self) -> float:
         """How long calls may go on to fail for a reason that may pass, in seconds."""
-        return 0.0 if self.max_outage is None else parse_duration(self.max_outage)
+        return parse_duration(self.max_outage)
 
     def shown(self, letters: str | None) -> str:
         """Describe what is not as usual, in one line for people; empty for nothing.

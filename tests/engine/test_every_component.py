@@ -281,6 +281,53 @@ def test_an_interface_of_embedders_cannot_take_resources_of_wasi(engine: Engine)
         engine.load(binary(text), name="kit")
 
 
+@pytest.mark.parametrize("name", ["wasi:io/streams@0.2.0", "wasi:io/error@0.2.0", "wasi:cli/run@0.2.0", API])
+def test_an_export_cannot_take_resources_of_wasi_whatever_its_name(engine: Engine, name: str) -> None:
+    text = f"""(import "wasi:io/error@0.2.0" (instance $e (export "error" (type (sub resource)))))
+      (alias export $e "error" (type $error)) (core func $drop (canon resource.drop $error))
+      (func $f (param "x" (own $error)) (canon lift (core func $drop)))
+      (component $s (import "r" (type $r (sub resource))) (import "f" (func $f (param "x" (own $r))))
+        (export $e "error" (type $r)) (export "f" (func $f) (func (param "x" (own $e)))))
+      (instance $i (instantiate $s (with "r" (type $error)) (with "f" (func $f)))) (export "{name}" (instance $i))"""
+    with pytest.raises(UnsupportedComponent, match=rf"{name}#f\(x\) .*resource of an interface that is not bridged"):
+        engine.load(binary(text), name="kit")
+
+
+def test_an_export_may_have_the_name_of_an_interface_of_wasi_and_its_own_resources(engine: Engine) -> None:
+    name = "wasi:io/error@0.2.0"
+    whole = binary(f"""(import "{name}" (instance (export "error" (type (sub resource)))))
+      (type $r (resource (rep i32))) (core func $new (canon resource.new $r))
+      (func $new (param "x" u32) (result (own $r)) (canon lift (core func $new)))
+      (core module $m (func (export "get") (param i32) (result i32) (local.get 0))) (core instance $c (instantiate $m))
+      (func $get (param "x" (borrow $r)) (result u32) (canon lift (core func $c "get")))
+      (component $s (import "r" (type $r (sub resource))) (import "new" (func $new (param "x" u32) (result (own $r))))
+        (import "get" (func $get (param "x" (borrow $r)) (result u32))) (export $e "error" (type $r))
+        (export "new" (func $new) (func (param "x" u32) (result (own $e))))
+        (export "get" (func $get) (func (param "x" (borrow $e)) (result u32))))
+      (instance $i (instantiate $s (with "r" (type $r)) (with "new" (func $new)) (with "get" (func $get))))
+      (export "{name}" (instance $i))""")
+    with engine.load(whole, name="kit").instantiate({}) as instance:
+        made = instance.call(name, "new", 5)
+        assert instance.call(name, "get", made) == 5
+        instance.drop(made)
+
+
+def test_who_provides_a_resource_of_wasi_provides_all_interfaces_that_take_it(engine: Engine) -> None:
+    poll, clock = "wasi:io/poll@0.2.0", "wasi:clocks/monotonic-clock@0.2.0"
+    whole = binary(f"""
+      (import "{poll}" (instance $p (export "pollable" (type (sub resource))))) (alias export $p "pollable" (type $t))
+      (import "{clock}" (instance $c (alias outer 1 $t (type $o)) (export "pollable" (type $u (eq $o)))
+        (export "subscribe-duration" (func (param "when" u64) (result (own $u))))))
+      (core func $f (canon lower (func $c "subscribe-duration")))
+      (func (export "go") (param "when" u64) (result (own $t)) (canon lift (core func $f)))""")
+    with pytest.raises(UnsupportedComponent, match=f"of {poll}, which you provide") as caught:
+        engine.load(whole, name="kit", hosted=frozenset({poll}))
+    assert f"provide {clock} yourself" in caught.value.hint
+    host = {poll: {}, clock: {"subscribe-duration": lambda when: [when]}}
+    with engine.load(whole, name="kit", hosted=frozenset({poll, clock})).instantiate(host) as instance:
+        assert instance.call("", "go", 7) == [7]
+
+
 @pytest.mark.parametrize(
     ("ty", "feature"),
     [

@@ -124,6 +124,8 @@ class _Reflection:
         self._shape = ComponentType()
         self._handles: list[Any] = []
         self._parts = 0
+        self._in_wasi = False
+        """Whether what is described is an interface that wasmtime itself provides."""
 
     def shape(self, ty: wc.ComponentType, items: WorldItems, types: str) -> ComponentType:
         """Describe a component.
@@ -157,6 +159,7 @@ class _Reflection:
         shown: frozenset[str] | None = None,
     ) -> None:
         item = extern.ty
+        self._in_wasi = into is self._shape.wasi
         if isinstance(item, wt.ComponentInstanceType):
             interface = into.setdefault(name, Interface())
             for inner, inner_extern in item.exports(self._engine).items():
@@ -195,10 +198,17 @@ class _Reflection:
     def _handle(self, ty: Any, path: str) -> int:
         for index, known in enumerate(self._handles):
             if known == ty:
-                home, user = self._shape.resources[index].interface, path.partition("#")[0]
-                if self._is_wasmtimes(home) and not self._is_wasmtimes(user):
-                    break
-                return index
+                home = self._shape.resources[index]
+                if (home.imported and home.interface in self._shape.wasi) == self._in_wasi:
+                    return index
+                if self._in_wasi:
+                    interface = path.partition("#")[0]
+                    raise UnsupportedComponent(
+                        f"{path} has a handle to a resource of {home.interface or 'the world'}, which you provide",
+                        component=self._component,
+                        hint=f"provide {interface} yourself as well",
+                    )
+                break
         raise self._unsupported(path, "a handle to a resource of an interface that is not bridged (such as WASI's)")
 
     def _is_wasmtimes(self, name: str) -> bool:

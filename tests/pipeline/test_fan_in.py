@@ -23,6 +23,7 @@ from dataflare.pipeline.run_errors import DataError, NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile
+from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.datasets import Chunk, Ended
 from dataflare.runtime.host import Host
 from pipeline_fakes import FakeHost, FakeTransformer, rows_of
@@ -186,6 +187,17 @@ def test_agreed_columns_may_be_null_and_have_no_metadata_but_roles():
     assert found.nullable and found.metadata == {b"dataflare.key": b"0"}
 
 
+@pytest.mark.parametrize("changing", ["one", "two"])
+def test_columns_of_an_input_do_not_change_during_a_run(changing):
+    both = FanIn(["one", "two"])
+    for name in ("one", "two"):
+        both.inlets[name].put(rows_of(1))
+        both.get()
+    both.inlets[changing].put(pa.record_batch({"x": [1], "y": [2]}))
+    with pytest.raises(DataError, match=f"input '{changing}' changed during the run, from x: int64 to x: int64, y"):
+        both.get()
+
+
 def test_input_without_rows_and_columns_takes_part(tmp_path):
     (tmp_path / "two.jsonl").touch()
     nodes = read_file("one", "id\n1\n", tmp_path) + "  two: {connector: jsonl, read: two.jsonl}\n"
@@ -257,6 +269,29 @@ def test_new_input_is_refused_where_its_rows_would_be_lost(tmp_path):
         run(pipeline(tmp_path, alone), host=FakeHost(**sources, first=table), state=file)
         run(pipeline(tmp_path, GRAPHS["meet"][0]), host=FakeHost(**sources, first=table), state=file)
     assert Counter(table.kept) == Counter([*range(30), *range(1000, 1030)])
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        "  out: {plugin: first.wasm, input: [a, b]}\n",
+        "  out: {plugin: first.wasm, input: a}\n  too: {plugin: second.wasm, input: b}\n",
+    ],
+)
+def test_full_read_that_ended_is_not_repeated_while_the_run_goes_on_with_others(outputs, tmp_path):
+    full = (A + B).replace("incremental, cursor: x", "full")
+    made, tables = pipeline(tmp_path, full + outputs), [Table(Clock(), keeps_token=True) for _ in range(2)]
+    stopped = []
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        for _ in range(4):
+            a, b = Series("a", Clock(), 25, chunk=5, transaction=1), Series("b", Clock(), 5, chunk=5, transaction=1)
+            host, limits = FakeHost(a=a, b=b, first=tables[0], second=tables[1]), StopLimits(max_rows=10)
+            stopped.append(run(made, host=host, state=file, limits=limits).stopped)
+            if stopped[-1] is None:
+                assert Counter(tables[0].kept + tables[1].kept) == Counter([*range(25), *range(1000, 1005)])
+    assert stopped == ["max-rows", "max-rows", None, "max-rows"]
+    # All had come to their end: both begin again.
+    assert Counter(tables[0].kept + tables[1].kept)[1000] == 2
 
 
 def test_rows_of_several_datasets_meet_no_others(specify):

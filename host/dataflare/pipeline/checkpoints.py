@@ -343,18 +343,24 @@ class Checkpoints:
                     self._safe.append(done.checkpoint.state)
             self._lock.notify_all()
 
-    def finish(self) -> tuple[str, Checkpoint, int] | None:
+    def finish(self, *, stopped: bool) -> tuple[str, Checkpoint, int] | None:
         """Take the last checkpoint, for `PipelineState.commit`, once all is safe; `None` where the read did not end.
 
         A full read that was stopped and that replaces its target saves no position: the rest of the rows would replace
         the first part.
+
+        Args:
+            stopped: Whether a source of the run stopped before its end. The next run goes on with all of them: a full
+                read that came to its end does not begin again.
         """
-        if self._ended is None or (not self._complete and self._is_full and self._replaced):
+        replaces = self._is_full and self._replaced
+        if self._ended is None or (not self._complete and replaces):
             return None
         self.reached += 1
+        goes_on = stopped and not replaces and self._ended.state is not None
         return (
             self.node,
-            replace(self._ended, last=self._complete),
+            replace(self._ended, last=self._complete and not goes_on),
             self._rows + sum(each.rows for each in self._under_way),
         )
 

@@ -134,7 +134,10 @@ class FanIn:
         first, schema = self._agreed
         known = self._schemas.get(name)
         if known is None or not rows.schema.equals(known, check_metadata=True):
-            agreed_schema([(first, schema), (name, rows.schema)])
+            try:
+                agreed_schema([(first, schema), (name, rows.schema)])
+            except DataError as error:
+                raise error if known is None else _changed(name, known, rows.schema) from error
             self._schemas[name] = rows.schema
         return pa.RecordBatch.from_arrays([rows.column(each) for each in schema.names], schema=schema)
 
@@ -167,6 +170,14 @@ def agreed_schema(inputs: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
                     hint="give the nodes that read the rows the same `roles`",
                 )
     return pa.schema([pa.field(each.name, each.type, metadata=written_roles(each) or None) for each in schema])
+
+
+def _changed(name: str, before: pa.Schema, now: pa.Schema) -> DataError:
+    old, new = (", ".join(f"{each.name}: {each.type}" for each in columns) for columns in (before, now))
+    return DataError(
+        f"the columns of input {name!r} changed during the run, from {old} to {new}",
+        hint="keep the columns with `schema: discard-column`, or run again when all inputs have the new ones",
+    )
 
 
 def _differing(what: str) -> DataError:

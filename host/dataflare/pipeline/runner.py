@@ -344,7 +344,7 @@ class _Run:
         if self._state is not None:
             # In one step, after all is safe and visible: a run that dies before it is repeated.
             sources = [each for each in dict.fromkeys(self._checkpoints.values()) if isinstance(each, Checkpoints)]
-            ended = [each.finish() for each in sources]
+            ended = [each.finish(stopped=self._limits.reason is not None) for each in sources]
             known = [stage.known_schema() for stage in self._stages]
             self._state.commit(
                 [each for each in ended if each is not None],

@@ -197,6 +197,8 @@ MUTANTS: list[type[Good]] = [
         lambda came: {"err": "no-such-column", "with": "missing"},
     ),
     came("batch-kept-types", "Changes the type of a column that is replaced.", "types", ok([["a", "int64"]])),
+    came("batch-json", "Writes rows as one list.", "json", lambda came: {**came, "ok": f"[{came.get('ok')}]"}),
+    passes("source-same-parts", "Takes parts of which two are the same.", function="split", ok={"parts": []}),
     came("batch-malformed", "Takes damaged streams.", "from-arrow", ok("made")),
     came("batch-metadata", "Loses the metadata of columns.", "column-metadata", ok([])),
     came("batch-no-nulls", "Returns a bitmap for a column without nulls.", "validity", ok([1])),

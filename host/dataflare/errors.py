@@ -151,13 +151,17 @@ class HostShortage(DataflareError):
 class PermissionDenied(DataflareError):
     """A plugin needs what its operator did not grant.
 
-    `plugin` names the plugin, `capability` what it asked for, such as `dataflare:host/files`.
+    `plugin` names the plugin, `capability` what it asked for, such as `dataflare:host/files`. `missing` has the short
+    names of all interfaces that it imports without a grant.
     """
 
-    def __init__(self, message: str, *, plugin: str = "", capability: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, plugin: str = "", capability: str = "", missing: tuple[str, ...] = (), hint: str = ""
+    ) -> None:
         super().__init__(f"plugin {plugin!r}: {message}" if plugin else message, hint=hint)
         self.plugin = plugin
         self.capability = capability
+        self.missing = missing
 
 
 class AuditFailed(DataflareError):

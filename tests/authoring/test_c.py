@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from conformance_kit import faults_of_template
 from dataflare.authoring.building import build_plugin
@@ -20,6 +21,7 @@ from dataflare.authoring.cases import run_cases
 from dataflare.authoring.dev import Developing
 from dataflare.authoring.samples import Sample
 from dataflare.authoring.templates import kinds_of, new_plugin
+from dataflare.cli.app import app
 from dataflare.data.json_writer import encode_json_lines
 from dataflare.engine.engine import Engine
 from dataflare.errors import ConfigError, DataflareError, GuestPanic
@@ -289,6 +291,20 @@ def test_trap_in_a_round_names_its_file_and_line_and_the_build_of_packages_stays
     assert isinstance(found.error, GuestPanic), found.error
     assert found.error.backtrace[0].startswith(f"process at {plugin}:{line}:")
     assert [path.name for path in (guest.folder / "build").iterdir()] == ["debug"]
+
+
+@pytest.mark.slow
+def test_trap_in_a_case_names_its_file_and_line(tmp_path: Path) -> None:
+    guest = made(tmp_path)
+    change(guest, "  *keep = ", "  __builtin_trap();\n  *keep = ")
+    plugin = guest.folder / "plugin.c"
+    line = plugin.read_text().splitlines().index("  __builtin_trap();") + 1
+    shutil.rmtree(guest.folder / "tests", ignore_errors=True)
+    case = guest.folder / "tests" / "cases" / "it.yaml"
+    case.parent.mkdir(parents=True)
+    case.write_text("input: [{ name: Ada }]\noutput: [{ name: Ada }]\n")
+    done = CliRunner().invoke(app, ["test", str(guest.folder), "--cache-dir", str(tmp_path / "cache")])
+    assert done.exit_code == 1 and f"at: process at {plugin}:{line}:" in done.stdout, done.output
 
 
 def test_machine_without_zig_and_pip_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

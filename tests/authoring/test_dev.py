@@ -87,8 +87,21 @@ def test_exception_in_the_plugin_is_told_with_its_line_and_what_was_printed_is_s
     plugin.write_text(text.replace("value = record", "print('seen', record['id'])\n        value = record"))
     assert "seen 1" in once(folder).printed
     plugin.write_text(text.replace("value = record", "1 / 0\n        value = record"))
-    assert "ZeroDivisionError: division by zero" in str(error := error_of(once(folder)))
+    plugin.write_text(plugin.read_text().replace("1 / 0", "print('at', record['id'])\n        1 / 0"))
+    found = once(folder)
+    assert "ZeroDivisionError: division by zero" in str(error := error_of(found))
+    assert "at 1" in found.printed and list(found.steps) == ["start", "load", "rows"]
     assert "plugin.py" in str(error) and "in process" in str(error)
+
+
+def test_frames_that_the_author_did_not_write_are_left_out(folder: Path) -> None:
+    plugin = folder / "plugin.py"
+    text = plugin.read_text()
+    plugin.write_text(
+        text.replace("value = record", "import json\n        json.dumps(object())\n        value = record")
+    )
+    error = str(error_of(once(folder)))
+    assert "not JSON serializable" in error and "at plugin.py:" in error and "encoder.py" not in error
 
 
 def test_rows_of_a_file_and_a_configuration_take_the_place_of_the_cases(copied: Path, tmp_path: Path) -> None:

@@ -78,3 +78,11 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be made") as caught:
         new_plugin(tmp_path / "file" / "a", kind="source", language="python")
     assert str(tmp_path / "file" / "a") in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["1abc", "a b", "é", "Plugin", "x.y", "a--b", "a" * 65])
+def test_name_that_cannot_be_one_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"a plugin cannot be called '") as caught:
+        new_plugin(tmp_path / name, kind="transformer", language="python")
+    assert "lower-case letters" in caught.value.hint and "^[a-z]" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from dataflare.authoring.templates import kinds_of, new_plugin
 from dataflare.errors import ConfigError
 from dataflare.toolchain.guests import Guest, guest_of
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing
-from dataflare.toolchain.typescript import TypeScriptDriver
+from dataflare.toolchain.typescript import TypeScriptDriver, _explained
 
 pytestmark = pytest.mark.skipif(
     shutil.which("npm") is None and os.environ.get("CI") != "true", reason="there is no Node.js"
@@ -143,3 +143,10 @@ def test_configuration_of_the_compiler_names_no_other_outputs(tmp_path: Path) ->
     assert path.read_text() != text
     TypeScriptDriver().unit_tests(guest)
     assert not list(elsewhere.iterdir())
+
+
+def test_error_of_syntax_comes_before_those_that_it_makes() -> None:
+    said = "    plugin.ts(3,11): error TS7006: Parameter 'r'.\n    plugin.ts(3,23): error TS1109: Expression expected."
+    error = _explained(BuildFailed("`tsc` ended with code 2", output=said))
+    assert str(error).startswith("plugin.ts:3: error TS1109: Expression expected.\n") and "TS7006" in str(error)
+    assert str(_explained(BuildFailed("it", output="killed"))) == "it\nkilled"

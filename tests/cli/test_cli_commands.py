@@ -96,3 +96,10 @@ def test_bench_without_the_grant_ends_with_4(dataflare):
     result = dataflare("bench", "csv-source.wasm", "--config", '{"path": "data/orders.csv"}', "--seconds", "0.1")
     assert result.exit_code == 4
     assert "it needs files" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "discover", "bench", "conformance run"])
+def test_hint_for_what_is_not_granted_names_the_option_of_the_command(dataflare, command):
+    result = dataflare(*command.split(), "csv-source.wasm")
+    assert result.exit_code == 4
+    assert "hint: if it may use it, give --grant files:NAME=DIRECTORY\n" in result.stderr

@@ -85,3 +85,8 @@ def test_brackets_in_a_name_are_shown_as_they_are(dataflare, folder):
     result = dataflare("inspect", "--static", "[red]x[bold].wasm")
     assert result.exit_code == 0
     assert "[red]x[bold].wasm" in result.stdout
+
+
+def test_lines_of_tables_end_without_blanks(dataflare):
+    shown = dataflare("inspect", "--static", "csv-source.wasm").stdout
+    assert "imports" in shown and [line for line in shown.splitlines() if line != line.rstrip()] == []

@@ -37,6 +37,7 @@ from dataflare.wit_types.schemas import Schema
 __all__ = ["CaseResult", "CaseRun", "Load", "difference", "run_cases"]
 
 _MAX_BYTES = 64 * 2**20
+_SHOWN_LINES = 5
 
 Load = Callable[..., AbstractContextManager[Plugin]]
 """Loads and starts a plugin, given `config`, `grants` and `limits`."""
@@ -44,10 +45,14 @@ Load = Callable[..., AbstractContextManager[Plugin]]
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What became of a case: `problem` says where and why it failed, and is empty if it passed."""
+    """What became of a case: `problem` says where and why it failed, and is empty if it passed.
+
+    `faulted` tells whether it failed since the plugin trapped, or exceeded a limit.
+    """
 
     name: str
     problem: str = ""
+    faulted: bool = False
 
 
 def run_cases(
@@ -66,7 +71,9 @@ def run_cases(
             yield plugin
 
     for case, document in cases:
-        yield CaseResult(document.name, CaseRun(case, document, file, load).problem())
+        run = CaseRun(case, document, file, load)
+        problem = run.problem()
+        yield CaseResult(document.name, problem, bool(problem) and run.faulted)
 
 
 class CaseRun:
@@ -97,6 +104,8 @@ class CaseRun:
         self._load = load
         self._rows = rows
         self._max_rows = None if case.output is not None else max_rows
+        self.faulted = False
+        """Whether the plugin failed in `problem`, so that its instance did not survive."""
 
     def problem(self) -> str:
         """Run it; returns why it failed, or an empty text."""
@@ -104,6 +113,7 @@ class CaseRun:
             try:
                 found = self.run(Path(place))
             except DataflareError as error:
+                self.faulted = isinstance(error, PluginFault)
                 return self.error_problem(error)
             return self.result_problem(found, Path(place))
 
@@ -152,8 +162,11 @@ class CaseRun:
         if isinstance(error, PluginError):
             kind = str(getattr(error.error, "case", kind))
         if wanted is None:
-            lines = error.log_lines[-5:] if isinstance(error, PluginFault) else ()
-            return self._say((), "\n".join([f"{kind}: {error.message}", *(f"log: {line}" for line in lines)]))
+            lines = [f"{kind}: {error.message}"]
+            if isinstance(error, PluginFault):
+                lines += [f"log: {line}" for line in error.log_lines[-_SHOWN_LINES:]]
+                lines += [f"at: {frame}" for frame in error.backtrace[:_SHOWN_LINES]]
+            return self._say((), "\n".join(lines))
         if kind != wanted.kind:
             return self._say(("error",), f"the error is {kind}, not {wanted.kind}: {error.message}")
         if wanted.says not in error.message:

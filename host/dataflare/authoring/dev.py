@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.case_files import CASES
-from dataflare.authoring.native_run import NativeAnswer, run_natively
+from dataflare.authoring.native_run import run_natively
 from dataflare.authoring.samples import Sample, Tried, try_sample
 from dataflare.authoring.timing import timed
 from dataflare.authoring.watching import FileWatch
@@ -144,15 +144,13 @@ class Developing:
         printed = _Printed()
         native, tried, error = False, None, None
         try:
-            run = None if self._sandbox else self._native_run(printed.add)
+            run = None if self._sandbox else self._native_run(printed.add, steps)
             native = run is not None
             if run is None:
                 tried = self._in_sandbox(steps)
             else:
                 with tempfile.TemporaryDirectory(prefix="dataflare-dev-") as work:
-                    answer = run(real_path(Path(work)))
-                steps.update(answer.steps)
-                tried = answer.tried
+                    tried = run(real_path(Path(work)))
         except ToolStopped:
             raise
         except DataflareError as failure:
@@ -171,20 +169,20 @@ class Developing:
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
 
-    def _native_run(self, printed: Callable[[str], object]) -> Callable[[Path], NativeAnswer] | None:
+    def _native_run(self, printed: Callable[[str], object], steps: dict[str, float]) -> Callable[[Path], Tried] | None:
         """What runs the plugin natively, given an empty folder; `None` if nothing can."""
         guest = guest_of(self.folder)
         file = guest.file
         assert file is not None
         if file.language == "python":
-            return lambda work: run_natively(self.folder, self._sample, work, printed)
+            return lambda work: run_natively(self.folder, self._sample, work, printed, steps)
         in_node = getattr(load_driver(guest.language)(guest), "in_node", lambda _: None)(guest)
         if in_node is None:
             return None
         # Only here: what stands in for components takes its time to load.
         from dataflare.authoring.node_run import run_in_node
 
-        return lambda work: run_in_node(self.folder, file, self._sample, work, in_node, printed)
+        return lambda work: run_in_node(self.folder, file, self._sample, work, in_node, printed, steps)
 
     def _in_sandbox(self, steps: dict[str, float]) -> Tried:
         with timed(steps, "build"):

@@ -1,7 +1,7 @@
 """Runs a plugin in Python on a sample natively: `python -m dataflare.authoring.native_run REQUEST ANSWER`.
 
 In a process of its own, so that each run has the modules as they are now, and one that loops, or ends its process, can
-be ended. Both files are JSON: the arguments of `Request`, and those of `Answer`.
+be ended. Both files are JSON: the arguments of `Request`, and `tried` with `steps`, or `error`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +28,10 @@ from dataflare.runtime.plugin import Plugin
 from dataflare.toolchain.manifest_file import read_plugin_file
 from dataflare.toolchain.run_tool import BuildFailed, run
 
-__all__ = ["NativeAnswer", "NativeRunFailed", "run_natively"]
+__all__ = ["NativeRunFailed", "run_natively"]
 
 _MODULE: Final = "plugin"
+_FRAME: Final = re.compile(r"\s*at (?P<file>[^/\s]+\.py):\d+, in ")
 _SPARE_S: Final = 10
 """What the interpreter and the host's modules may take to load, beside the time of the plugin's calls."""
 
@@ -38,15 +40,9 @@ class NativeRunFailed(DataflareError):
     """A plugin failed in its own Python; the message is its error, and begins with file and line where it has them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NativeAnswer:
-    """What came of a native run: `tried`, and the seconds of each step by name."""
-
-    tried: Tried
-    steps: dict[str, float] = field(default_factory=dict)
-
-
-def run_natively(folder: Path, sample: Sample, work: Path, printed: Callable[[str], object]) -> NativeAnswer:
+def run_natively(
+    folder: Path, sample: Sample, work: Path, printed: Callable[[str], object], steps: dict[str, float]
+) -> Tried:
     """Run the plugin of a folder on a sample, in a new interpreter.
 
     Args:
@@ -54,6 +50,7 @@ def run_natively(folder: Path, sample: Sample, work: Path, printed: Callable[[st
         sample: The rows.
         work: An empty folder.
         printed: Is given what the plugin prints and logs.
+        steps: Gets the wall seconds of `start`, `load` and `rows`.
 
     Raises:
         ConfigError: The sample or the `plugin.yaml` is wrong.
@@ -78,6 +75,8 @@ def run_natively(folder: Path, sample: Sample, work: Path, printed: Callable[[st
     if not answer.exists():
         raise NativeRunFailed("the plugin ended its process", hint="leave out what ends it, such as os._exit")
     found = json.loads(answer.read_text())
+    steps["start"] = time.perf_counter() - begin - sum(found["steps"].values())
+    steps.update(found["steps"])
     if wrong := found.get("error"):
         hint = wrong["hint"]
         raise (
@@ -85,8 +84,7 @@ def run_natively(folder: Path, sample: Sample, work: Path, printed: Callable[[st
             if wrong["config"]
             else NativeRunFailed(wrong["message"], hint=hint)
         )
-    steps = {"start": time.perf_counter() - begin - sum(found["steps"].values()), **found["steps"]}
-    return NativeAnswer(tried=Tried(**found["tried"]), steps=steps)
+    return Tried(**found["tried"])
 
 
 def main(request: Path, answer: Path) -> None:
@@ -100,8 +98,12 @@ def main(request: Path, answer: Path) -> None:
     try:
         found = {"tried": asdict(_try(Path(given["folder"]), chosen, steps, answer.parent)), "steps": steps}
     except DataflareError as error:
-        wrong = {"message": error.message, "hint": error.hint, "config": isinstance(error, ConfigError)}
-        found = {"error": wrong}
+        wrong = {
+            "message": _own_frames(error.message, Path(given["folder"])),
+            "hint": error.hint,
+            "config": isinstance(error, ConfigError),
+        }
+        found = {"error": wrong, "steps": steps}
     sys.stdout.flush()
     answer.write_text(json.dumps(found))
     # A thread that the plugin began, and that never ends, is not waited for.
@@ -148,6 +150,14 @@ def _plugin_class(folder: Path, kind: str, work: Path) -> type[Any]:
     except TypeError as error:
         raise NativeRunFailed(str(error)) from error
     return found
+
+
+def _own_frames(message: str, folder: Path) -> str:
+    """A message without the lines of Python's and the SDK's own frames, which the author did not write."""
+    own = {path.name for path in folder.rglob("*.py")}
+    lines = message.splitlines()
+    others = {line for line in lines if (frame := _FRAME.match(line)) and frame["file"] not in own}
+    return "\n".join(line for line in lines if line not in others)
 
 
 def _place(folder: Path, error: BaseException) -> str:

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
-from dataflare.authoring.native_run import NativeAnswer
 from dataflare.authoring.node_values import NodeValues, WrongValue, camel
-from dataflare.authoring.samples import Sample, try_sample
+from dataflare.authoring.samples import Sample, Tried, try_sample
 from dataflare.authoring.timing import timed
 from dataflare.engine.call_errors import ENDINGS, Endings
 from dataflare.errors import CallTimeout, DataflareError, GuestPanic, MemoryLimitExceeded
@@ -52,7 +51,8 @@ def run_in_node(
     work: Path,
     stage: Callable[[Path], None],
     printed: Callable[[str], object],
-) -> NativeAnswer:
+    steps: dict[str, float],
+) -> Tried:
     """Run the plugin of a folder on a sample, in Node.
 
     Args:
@@ -62,6 +62,7 @@ def run_in_node(
         work: An empty folder.
         stage: Writes the plugin's modules, with `component-entry.js`, into a folder.
         printed: Is given what the plugin prints and logs.
+        steps: Gets the wall seconds of `build`, `load` and `rows`, also where one of them fails.
 
     Raises:
         ConfigError: The sample is wrong.
@@ -69,7 +70,6 @@ def run_in_node(
         PluginError: It answered with an error.
         PluginFault: It failed, did not end in time, or ended its process.
     """
-    steps: dict[str, float] = {}
     app = work / "app"
     app.mkdir()
     with timed(steps, "build"):
@@ -92,7 +92,7 @@ def run_in_node(
             with timed(steps, "rows"):
                 yield plugin
 
-    return NativeAnswer(tried=try_sample(folder, file, sample, load), steps=steps)
+    return try_sample(folder, file, sample, load)
 
 
 class _NodeInstance:

@@ -62,7 +62,11 @@ def new_plugin(folder: Path, *, kind: str, language: str) -> list[Path]:
     _require("language", "--lang", language, languages_with_templates())
     _require("kind", "--kind", kind, kinds_of(language))
     file = {"name": name, "version": "0.1.0", "kind": kind, "language": language}
-    validate_document(Document(f"the name {name!r}", file, {}), PluginFile)
+    try:
+        validate_document(Document("the name", file, {}), PluginFile)
+    except ConfigError as error:
+        hint = "lower-case letters, digits and single hyphens, such as clean-names; a letter first, at most 64 in all"
+        raise ConfigError(f"a plugin cannot be called {name!r}", hint=hint) from error
     if folder.exists() or folder.is_symlink():
         raise ConfigError("it already exists", where=str(folder), hint="choose another name, or remove it")
     templates = sdks_folder() / language / _TEMPLATES

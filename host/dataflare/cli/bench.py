@@ -10,7 +10,16 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
-from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
+from dataflare.cli.options import (
+    AsJson,
+    CacheDir,
+    Config,
+    GrantWords,
+    LimitWords,
+    compiled_folder,
+    load_plugin,
+    parse_plugin,
+)
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stderr, stdout
 from dataflare.pipeline.benchmark import Measurement, measure, read_rows
@@ -42,7 +51,7 @@ def command(
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir), security=security) as host:
         batch = None if data is None else read_rows(data, rows)
-        plugin = host.load(component, **parse_plugin(config, grant, limit))
+        plugin = load_plugin(host, component, parse_plugin(config, grant, limit))
         console = stderr()
         with Progress(
             TextColumn("measuring"), BarColumn(), console=console, transient=True, disable=not console.is_terminal

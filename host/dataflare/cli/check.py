@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
+from dataflare.cli.options import (
+    AsJson,
+    CacheDir,
+    Config,
+    GrantWords,
+    LimitWords,
+    compiled_folder,
+    load_plugin,
+    parse_plugin,
+)
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.runtime.destination import Destination
@@ -33,7 +42,7 @@ def command(
     4 it needs a grant.
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir), security=security) as host:
-        plugin = host.load(component, **parse_plugin(config, grant, limit)).start()
+        plugin = load_plugin(host, component, parse_plugin(config, grant, limit)).start()
         found: dict[str, Any] = {"name": plugin.metadata.name, "version": plugin.metadata.version, "kind": plugin.kind}
         if isinstance(plugin, Source):
             found["datasets"] = [str(each.name) for each in plugin.discover()]

@@ -26,7 +26,16 @@ from dataflare.cli.conformance_common import (
     telling,
 )
 from dataflare.cli.keys import PassphraseFile
-from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
+from dataflare.cli.options import (
+    AsJson,
+    CacheDir,
+    Config,
+    GrantWords,
+    LimitWords,
+    compiled_folder,
+    load_plugin,
+    parse_plugin,
+)
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.cli.security_options import GuardedTyper
@@ -106,7 +115,7 @@ def run(
             kind = inspected.kind
             cases = chosen_cases(kind, chosen_profile, case, known, expect)
             # What it may not use is told before the first case.
-            with host.load(component if security.trust else tested, **given) as plugin:
+            with load_plugin(host, component if security.trust else tested, given) as plugin:
                 name = plugin.name if certifying is None else plugin.metadata.name
                 grants, limits = plugin.grants, plugin.limits
         if rows is not None:

@@ -120,8 +120,8 @@ def _show(made: Round) -> None:
     if made.tried is not None:
         _show_rows(made.tried)
     steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in made.steps.items())
-    how = "natively" if made.native else "in the sandbox"
-    screen.say(f"round {made.number}, {how}, in {duration(made.seconds)}: {steps or 'nothing was run'}")
+    how = ", natively," if made.native else ", in the sandbox," if steps else ""
+    screen.say(f"round {made.number}{how} in {duration(made.seconds)}: {steps or 'nothing was run'}")
 
 
 def _show_rows(tried: Tried) -> None:

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
+from dataflare.cli.options import (
+    AsJson,
+    CacheDir,
+    Config,
+    GrantWords,
+    LimitWords,
+    compiled_folder,
+    load_plugin,
+    parse_plugin,
+)
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError
@@ -36,7 +45,7 @@ def command(
     plugin; 4 it needs a grant.
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir), security=security) as host:
-        plugin = host.load(component, **parse_plugin(config, grant, limit))
+        plugin = load_plugin(host, component, parse_plugin(config, grant, limit))
         if isinstance(plugin, Source):
             datasets = plugin.discover()
             if as_json:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from dataflare.errors import ConfigError
+from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.interfaces import INTERFACES
 from dataflare.permissions.words import parse_grants, parse_limits
 from dataflare.user_files import read_file
 
 if TYPE_CHECKING:
+    from dataflare.runtime.host import Host
     from dataflare.runtime.options import LoadOptions
+    from dataflare.runtime.plugin import Plugin
 
 __all__ = [
     "AsJson",
@@ -24,6 +27,7 @@ __all__ = [
     "Quiet",
     "Verbose",
     "compiled_folder",
+    "load_plugin",
     "parse_config",
     "parse_plugin",
 ]
@@ -86,3 +90,19 @@ def parse_plugin(config: str, grants: list[str] | None, limits: list[str] | None
         "grants": parse_grants(grants) if grants else None,
         "limits": parse_limits(limits) if limits else None,
     }
+
+
+def load_plugin(host: Host, component: Path | bytes, given: LoadOptions) -> Plugin:
+    """Load a plugin as the command line says.
+
+    Raises:
+        PermissionDenied: It imports what is not granted to it; the hint has the options that are missing.
+        DataflareError: As `Host.load`.
+    """
+    try:
+        return host.load(component, **given)
+    except PermissionDenied as error:
+        if error.missing:
+            words = (INTERFACES[name].word.partition(" or ")[0] or name for name in error.missing)
+            error.hint = f"if it may use it, give {' '.join(f'--grant {word}' for word in words)}"
+        raise

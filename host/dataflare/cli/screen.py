@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from dataflare.cli.streams import Stream
@@ -48,7 +49,8 @@ class Screen(Console):
         return Text(printable(text), style=style, justify=justify, overflow=overflow)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
+        segments = super().render(renderable, options)
+        for segment in _without_padding(segments) if isinstance(renderable, Table) else segments:
             # What did not come as a string is looked at here; line ends are the layout's own by now.
             shown = segment.text if segment.control else "\n".join(map(printable, segment.text.split("\n")))
             yield segment if shown == segment.text else Segment(shown, segment.style)
@@ -72,6 +74,17 @@ class Screen(Console):
 
     def on_broken_pipe(self) -> None:
         """Nothing: `Stream` has told already."""
+
+
+def _without_padding(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """A table without the blanks that fill up the ends of its lines."""
+    for line in Segment.split_lines(segments):
+        while line and not line[-1].control and not line[-1].text.strip(" "):
+            line.pop()
+        if line and not line[-1].control:
+            line.append(Segment(line[-1].text.rstrip(" "), line.pop().style))
+        yield from line
+        yield Segment.line()
 
 
 def stdout() -> Screen:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dataflare.authoring.building import build_plugin
-from dataflare.authoring.case_files import CASES, read_cases
+from dataflare.authoring.case_files import CASES, Case, read_cases
 from dataflare.authoring.cases import CaseResult, run_cases
 from dataflare.authoring.unit_tests import run_unit_tests
 from dataflare.cli.exit_codes import EXIT_FAILED
@@ -16,7 +16,9 @@ from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.cli.security_options import AuditFile
-from dataflare.errors import ConfigError
+from dataflare.documents.reader import Document
+from dataflare.engine.engine import Engine
+from dataflare.errors import ConfigError, DataflareError
 from dataflare.runtime.host import Host
 from dataflare.security.settings import Security
 
@@ -46,7 +48,9 @@ def command(
             stdout().say(f"unit tests passed: {unit_tests}")
         built, file = build_plugin(folder, host)
         results = []
-        for each in run_cases(cases, built.guest.output, file, host):
+        for case, each in zip(cases, run_cases(cases, built.guest.output, file, host), strict=True):
+            if each.faulted:
+                each = _placed(folder, case, each, cache_dir)
             results.append(each)
             if not as_json:
                 with by_the_way():
@@ -62,6 +66,17 @@ def command(
                 stdout().say(f"{len(results) - failed} of {len(results)} cases passed")
         if failed:
             raise typer.Exit(EXIT_FAILED)
+
+
+def _placed(folder: Path, case: tuple[Case, Document], found: CaseResult, cache_dir: Path | None) -> CaseResult:
+    """What a case comes to in a build for debugging, whose traps name files and lines; else what was found."""
+    with Engine(cache_dir=compiled_folder(cache_dir), debug=True) as engine, Host(engine=engine) as host:
+        try:
+            built, file = build_plugin(folder, host, debug=True)
+            (again,) = run_cases([case], built.guest.output, file, host)
+        except DataflareError:
+            return found
+    return again if again.faulted else found
 
 
 def _show(result: CaseResult) -> None:

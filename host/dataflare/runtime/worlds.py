@@ -113,6 +113,7 @@ def check_grants(shape: ComponentType, grants: Grants, *, plugin: str) -> None:
             f"it needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not granted to it",
             plugin=plugin,
             capability=interface_name(first).partition("@")[0],
+            missing=tuple(missing),
             hint="if it may use it, grant it in the pipeline:\ngrants:\n"
             + "\n".join(f"  {each}: {INTERFACES[each].example}" for each in missing),
         )

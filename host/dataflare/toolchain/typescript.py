@@ -29,6 +29,8 @@ _ELSEWHERE: Final = ("declarationDir", "generateCpuProfile", "generateTrace", "o
 """What `tsconfig.json` could name beside `outDir`, to have files written anywhere: it does not count."""
 _ERROR: Final = re.compile(r"^(?P<file>.+)\((?P<line>\d+),\d+\): (?P<what>error .*)$")
 
+_SYNTAX: Final = re.compile(r"error TS1\d{3}:")
+
 
 class TypeScriptDriver:
     """Builds the module `plugin.ts` and what it imports by relative paths.
@@ -126,10 +128,10 @@ def _compile(guest: Guest, to: Path, *options: str) -> Path:
 
 def _explained(error: BuildFailed) -> BuildFailed:
     """The first error, with file and line, and below it all that the compiler said."""
-    said = error.output.splitlines()
-    for line in said:
-        if found := _ERROR.match(line.strip()):
-            return BuildFailed(f"{found['file']}:{found['line']}: {found['what']}", output=error.output)
+    said = [found for line in error.output.splitlines() if (found := _ERROR.match(line.strip()))]
+    # An error of syntax makes others, also before it.
+    for found in sorted(said, key=lambda each: not _SYNTAX.match(each["what"])):
+        return BuildFailed(f"{found['file']}:{found['line']}: {found['what']}", output=error.output)
     return error
 
 

@@ -20,6 +20,7 @@ from dataflare.data.guard.arrays import MAX_ROWS, build
 from dataflare.data.guard.batches import all_columns
 from dataflare.data.guard.costs import ARRAY_BYTES, batch_row_sizes, require
 from dataflare.data.guard.types import MAX_COLUMNS
+from dataflare.data.joins import join_arrays
 from dataflare.data.schemas import SchemaError, metadata_from_wit, parse_type
 from dataflare.data.shapes import DataFailure, malformed, other, out_of_range, too_large, wrong_type
 from dataflare.data.views import is_int64_like
@@ -266,7 +267,7 @@ def _filter(column: pa.Array, rows: pa.BooleanArray) -> pa.Array:
 
 def _concat(columns: Sequence[pa.Array]) -> pa.Array:
     current().check_time()
-    return pa.concat_arrays(columns)
+    return join_arrays(columns)
 
 
 def _refuse_schema(expected: pa.Schema, actual: pa.Schema) -> None:

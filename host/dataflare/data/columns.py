@@ -102,4 +102,12 @@ def owned(values: Any, dtype: Any) -> npt.NDArray[Any]:
 def entries_of_map(array: pa.MapArray) -> pa.ListArray:
     """View a map as a list of structs with `key` and `value`."""
     kind = array.type
-    return array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+    fields = [pa.field("key", kind.key_type), pa.field("value", kind.item_type)]
+    if len(array) == 0:
+        return pa.array([], pa.list_(pa.struct(fields)))
+    # Arrow's cast makes an invalid array of a part of a map whose values hold nulls alone.
+    ends = array.offsets.to_numpy()
+    pairs = array.values.slice(int(ends[0]), int(ends[-1] - ends[0]))
+    entries = pa.StructArray.from_arrays([pairs.field(0), pairs.field(1)], fields=fields)
+    mask = array.is_null() if array.null_count else None
+    return pa.ListArray.from_arrays(pa.array(ends - ends[0]), entries, mask=mask)

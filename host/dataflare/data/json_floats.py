@@ -60,9 +60,15 @@ def without_quotes(lines: bytes, schema: pa.Schema) -> bytes:
 
 
 def _holds_float(data_type: pa.DataType) -> bool:
-    if types.is_floating(data_type):
+    if _is_float(data_type):
         return True
     return any(_holds_float(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
+def _is_float(data_type: pa.DataType) -> bool:
+    if types.is_dictionary(data_type):
+        return _is_float(data_type.value_type)
+    return bool(types.is_floating(data_type))
 
 
 @dataclass(slots=True)
@@ -98,7 +104,7 @@ def _unquoted(line: bytes, row: pa.DataType) -> bytes:
             level.before_key = False
         elif level.fields is not None and level.before_key:
             level.key = _text(token)
-        elif token in _WORDS and expected is not None and types.is_floating(expected):
+        elif token in _WORDS and expected is not None and _is_float(expected):
             out += [line[copied : match.start()], _WORDS[token]]
             copied = match.end()
     return b"".join([*out, line[copied:]])

@@ -21,7 +21,7 @@ from pyarrow import types
 
 from dataflare.budgets import current
 from dataflare.data.casts import convert
-from dataflare.data.columns import empty_batch, no_rows
+from dataflare.data.columns import empty_batch, entries_of_map, no_rows
 from dataflare.data.decimal_texts import check_decimals
 from dataflare.data.distinct import dictionary_of
 from dataflare.data.guard.arrays import admit
@@ -333,6 +333,8 @@ def _check_ranges(lines: bytes, schema: pa.Schema, columns: list[pa.Array], star
 
 
 def _is_narrow(data_type: pa.DataType) -> bool:
+    if types.is_dictionary(data_type):
+        return _is_narrow(data_type.value_type)
     return bool(types.is_float32(data_type) or types.is_float16(data_type))
 
 
@@ -356,6 +358,8 @@ def _infinities(array: pa.Array) -> int:
         return _infinities(array.dictionary_decode())
     if types.is_struct(array.type):
         return sum(map(_infinities, array.flatten()))
+    if types.is_map(array.type):
+        return _infinities(entries_of_map(array))
     if array.type.num_fields:
         return _infinities(array.flatten())
     return 0

@@ -7,6 +7,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from dataflare.data.joins import join_batches
 from dataflare.pipeline.pipeline_state import Checkpoint
 
 __all__ = ["MOST_BYTES", "MOST_ROWS", "SMALL_BYTES", "SMALL_ROWS", "bytes_of", "resized"]
@@ -85,7 +86,7 @@ class _Waiting:
         if len(batches) < 2:
             return batches
         try:
-            return [pa.concat_batches(batches)]
+            return [join_batches(batches)]
         except pa.ArrowException:  # such as dictionaries within other columns: as they came, then
             return batches
 

@@ -131,7 +131,9 @@ class DictionaryGrowth:
         Raises:
             DataError: It does not fit the type of the indices, or has an order of its own.
         """
-        found = array.dictionary
+        # Arrow does not compare half floats: their bits are as good.
+        is_half = types.is_float16(array.type.value_type)
+        found = array.dictionary.view(pa.uint16()) if is_half else array.dictionary
         if self._values is None:
             # Arrow takes no dictionary for an extension of an empty one; a null that no row uses does no harm.
             self._is_placeholder = len(found) == 0
@@ -139,12 +141,13 @@ class DictionaryGrowth:
         if len(found) <= len(self._values) and found.equals(self._values.slice(0, len(found))):
             numbers = array.indices
         else:
-            numbers = self._take_in(array, column)
-        return pa.DictionaryArray.from_arrays(numbers, self._values, ordered=array.type.ordered, safe=False)
+            numbers = self._take_in(array, found, column)
+        values = self._values.view(pa.float16()) if is_half else self._values
+        return pa.DictionaryArray.from_arrays(numbers, values, ordered=array.type.ordered, safe=False)
 
-    def _take_in(self, array: pa.DictionaryArray, column: str) -> pa.Array:
+    def _take_in(self, array: pa.DictionaryArray, found: pa.Array, column: str) -> pa.Array:
         """Add what is new in a dictionary, and translate the indices."""
-        found, values, index_type = array.dictionary, self._values, array.type.index_type
+        values, index_type = self._values, array.type.index_type
         extends = self._is_placeholder or values.equals(found.slice(0, len(values)))
         if array.type.ordered and not extends:
             raise _mixed(column, "their order differs")

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from dataflare.data.joins import join_batches
 from dataflare.folder_exchange import exchange_folders
 from dataflare.pipeline.columns import check_texts
 from dataflare.pipeline.nodes import WriteNode
@@ -201,7 +202,11 @@ class PartitionedFolder:
         waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
         for values in sorted(waiting, key=repr):
             sink = self._sink_of(values)
-            for rows in pa.Table.from_batches(waiting.pop(values), self._schema).combine_chunks().to_batches():
+            batches = waiting.pop(values)
+            # What cannot be one batch, such as texts of more than 2 GiB, is written as it came.
+            with contextlib.suppress(pa.ArrowException):
+                batches = [join_batches(batches)]
+            for rows in batches:
                 sink.write(rows)
             sink.flush()
 

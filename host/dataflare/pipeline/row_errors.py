@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Discriminator, Field, Tag
 
+from dataflare.data.joins import join_batches
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Duration, parse_duration
 from dataflare.errors import CallCancelled, DataflareError, PluginError, PluginFault
@@ -306,7 +307,7 @@ class RowErrors(Generic[R]):
         self._report.failed += len(letters)
         self._report.quarantined = self._limits.quarantined
         if failed and self._letters is not None:
-            self._letters.write(pa.concat_batches(failed), letters)
+            self._letters.write(join_batches(failed), letters)
         if attempt.ended is not None:
             raise attempt.ended
         if failed and not results and not self._has_given:

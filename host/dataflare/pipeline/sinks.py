@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.data.joins import join_batches
 from dataflare.data.json_writer import encode_json_lines
 from dataflare.documents.models import StrictModel
 from dataflare.pipeline.columns import ColumnWriter
@@ -289,7 +290,7 @@ class ParquetSink:
 def _with_one_dictionary(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """Make one batch whose columns have one dictionary each; where Arrow cannot, the batches stay as they are."""
     try:
-        return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches() if batches else []
+        return [join_batches(batches)] if batches else []
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return batches
 

@@ -34,15 +34,15 @@ def hoarder() -> Hostile:
     """A plugin that has the host keep things, and never lets go of any."""
     stream = bomb()
     forever = "(loop $x {} (br $x))"
+    times = (
+        "(local.set $i (i32.const {})) (loop $x {} (br_if $x (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))"
+    )
     from_arrow = f"(call $batches#from-arrow (i32.const {DATA}) (i32.const {len(stream)}) (i32.const {RESULT}))"
     return hostile(
         {
             "unpack": forever.format(from_arrow),
-            "empty": forever.format("(drop (call $batches#new-batch (i32.const 1)))"),
-            "let-go": "(local.set $i (i32.const 30)) (loop $x "
-            + from_arrow
-            + f" (call $drop-0 (i32.load (i32.add (i32.const {RESULT}) (i32.const 4))))"
-            " (br_if $x (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))",
+            "empty": times.format(20_000, "(drop (call $batches#new-batch (i32.const 1)))"),
+            "let-go": times.format(30, f"{from_arrow} (call $drop-0 (i32.load offset=4 (i32.const {RESULT})))"),
             "well": "",
         },
         uses=("batches#from-arrow", "batches#new-batch"),
@@ -121,10 +121,12 @@ def batches_that_others_make(arena: Arena) -> None:
         {"nothing": ""},
         uses=("plugins#call", "batches#[method]batch.select"),
         data=b"copying",
-        extra="(global $kept (mut i32) (i32.const 0))",
+        extra="(global $kept (mut i32) (i32.const 0)) (global $left (mut i32) (i32.const 4))",
         batch_result="(global.set $kept (local.get 0)) (loop $x "
         + call
-        + f" (global.set $kept (i32.load (i32.add (i32.const {RESULT}) (i32.const 4)))) (br $x)) (local.get 0)",
+        + f" (global.set $kept (i32.load offset=4 (i32.const {RESULT})))"
+        + " (global.set $left (i32.sub (global.get $left) (i32.const 1))) (br_if $x (global.get $left)))"
+        + " (global.get $kept)",
     )
     plugin = arena.load(
         keeper.binary,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import signal
 import sqlite3
 import threading
@@ -28,6 +29,7 @@ from dataflare.pipeline.databases import confined
 from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError
 from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.databases.destination import SqlDestination
+from dataflare.pipeline.databases.duckdb import DuckDB
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.databases.source import SqlSource
@@ -120,6 +122,23 @@ def stream_of_a_database_that_took_over(arena: Arena) -> None:
         connection.close()
 
     survives(run)
+
+
+@attack("files-in")
+def types_that_a_database_makes_up(arena: Arena) -> None:
+    """Take over the process that uses a DuckDB file, and name types that nest without end or have endless numbers."""
+    connection = mock.Mock(spec=Connection)
+    wide = ", ".join(f"a{number} INTEGER" for number in range(20_000))
+    for declared in (
+        *("INTEGER" + "[]" * 5_000, "STRUCT(a " * 5_000 + "INTEGER" + ")" * 5_000, f"STRUCT({wide})"),
+        *(f"DECIMAL({'9' * 5_000},0)", f"DECIMAL(1,{'9' * 5_000})", "STRUCT(a)", 'STRUCT("a" INTEGER, )'),
+    ):
+        connection.rows.return_value = [("n", declared)]
+        try:
+            (column,) = DuckDB().query(connection, "SELECT 1") or ()
+        except (RecursionError, ValueError) as error:
+            raise AssertionError(f"{declared[:40]}: {error}") from error
+        assert column.type == pa.string(), declared[:40]
 
 
 @attack("outputs")
@@ -270,6 +289,13 @@ def _unchecked(precision: int, scale: int) -> pa.DataType:
 
 DATABASES = "dataflare.pipeline.databases"
 MUTATIONS = [
+    Mutation(f"{DATABASES}.duckdb:MAX_DEPTH", 2**62, ("types_that_a_database_makes_up",)),
+    Mutation(f"{DATABASES}.duckdb:MAX_COLUMNS", 2**62, ("types_that_a_database_makes_up",)),
+    Mutation(
+        f"{DATABASES}.duckdb:_DECIMAL",
+        re.compile(r"DECIMAL\((\d+),(\d+)\)"),
+        ("types_that_a_database_makes_up",),
+    ),
     Mutation(f"{DATABASES}.sqlite:decimal_type", _unchecked, ("decimals_beyond_the_tables_in_a_database",)),
     Mutation(f"{DATABASES}.connection:STRANGE", (pa.ArrowException,), ("names_in_a_database_that_are_no_text",)),
     Mutation(

@@ -19,7 +19,7 @@ from dataflare.limits import Limits
 from dataflare.runtime.host import Host
 from plugin_wat import DATA, RESULT, Hostile, hostile
 
-LENGTHS: Final = (2**31 - 1, 2**31, 2**32 - 8, 2**32 - 1)
+LENGTHS: Final = (2**26, 2**31 - 1, 2**31, 2**32 - 8, 2**32 - 1)
 BIG_AT: Final = 2**21
 PAGE: Final = 2**16
 HANDLES: Final = 100_000
@@ -62,7 +62,7 @@ def long_talker(at: int, length: int) -> Hostile:
 
 @attack("memory")
 def lengths_beyond_the_memory(arena: Arena) -> None:
-    """Hand the host texts and lists of 2^31 bytes or items and more, which the plugin's memory does not have."""
+    """Hand the host texts and lists of 2^26 to 2^32 bytes or items, which the plugin's memory does not have."""
     for way, host in both_ways(arena):
         for length in LENGTHS:
             made = long_talker(DATA, length)

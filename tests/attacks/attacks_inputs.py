@@ -144,7 +144,7 @@ def folder_reached_by_the_parent_of_a_link(arena: Arena) -> None:
 
 
 def _by_name(
-    node: ReadNode, paths: Sequence[Path], opener: Callable[[Path], IO[bytes]], contract: object = None
+    node: ReadNode, paths: Sequence[Path], opener: Callable[[Path], IO[bytes]], contract: object = None, **_: object
 ) -> FileSource:
     """Check the files, and open them again by their names."""
     for path in paths:

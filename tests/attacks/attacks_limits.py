@@ -25,6 +25,7 @@ from dataflare.engine.native.memories import MemoryBudget
 from dataflare.errors import (
     CallTimeout,
     CopyLimitExceeded,
+    DataflareError,
     HandleLimitExceeded,
     HostCallLimitExceeded,
     HostCallRateExceeded,
@@ -46,6 +47,10 @@ from plugin_wat import DATA, RESULT, Hostile, answer_outcome, hostile, shape_wit
 BOUND_S = 2.0
 """A busy machine gets this many seconds more than the limit; on an idle one it takes a few milliseconds more."""
 
+_AGAIN = "(br_if $x (local.tee $i (i32.sub (local.get $i) (i32.const 1))))"
+TIMES = f"(local.set $i (i32.const {{count}})) (loop $x {{body}} {_AGAIN})"
+"""More often than the limit lets it: without the limit, it comes to an end, and is not kept off by another one."""
+
 LOG = "(call $logging#log (i32.const 2) {at} {size} (i32.const 0) (i32.const 0))"
 
 
@@ -57,17 +62,20 @@ def monster() -> Hostile:
             "well": "",
             "loop": "(loop $x (br $x))",
             "recursion": "(drop (call $deeper (i32.const 0)))",
-            "allocation": "(loop $x (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable))"
-            " (br $x))",
+            "count": TIMES.format(count=20_000_000, body=""),
+            "allocation": TIMES.format(
+                count=64, body="(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable))"
+            ),
             "table": "(loop $x (if (i32.eq (table.grow $table (ref.null func) (i32.const 10000)) (i32.const -1))"
             " (then (return))) (if (i32.gt_u (table.size $table) (i32.const 50000)) (then unreachable)) (br $x))",
-            "flood": f"(loop $x {LOG.format(at='(i32.const 1024)', size='(i32.const 7)')} (br $x))",
-            "large-flood": f"(loop $x {LOG.format(at='(i32.const 1048576)', size='(i32.const 1048576)')} (br $x))",
+            "many-events": TIMES.format(count=5_000, body=LOG.format(at="(i32.const 1024)", size="(i32.const 7)")),
+            "large-events": TIMES.format(
+                count=24, body=LOG.format(at="(i32.const 1048576)", size="(i32.const 1048576)")
+            ),
             "giant": "(call $say (i32.const 1048576) (i32.const 1500000))",
             "handles": "(loop $x (drop (call $batches#new-batch (i32.const 1))) (br $x))",
-            "calls": "(loop $x (drop (call $logging#is-enabled (i32.const 0))) (br $x))",
-            "few-calls": "(local.set $i (i32.const 100)) (loop $x (drop (call $logging#is-enabled (i32.const 0)))"
-            " (br_if $x (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))",
+            "calls": TIMES.format(count=8_000, body="(drop (call $logging#is-enabled (i32.const 0)))"),
+            "few-calls": TIMES.format(count=100, body="(drop (call $logging#is-enabled (i32.const 0)))"),
         },
         uses=("logging#log", "logging#is-enabled", "batches#new-batch"),
         extra="(func $deeper (param i32) (result i32)"
@@ -121,7 +129,7 @@ def loop_beside_a_busy_neighbour(arena: Arena) -> None:
 @attack("limits")
 def loop_that_is_counted(arena: Arena) -> None:
     """Compute forever, where work is counted rather than time."""
-    run(arena, "loop", OutOfFuel, fuel=5_000_000)
+    run(arena, "count", OutOfFuel, fuel=5_000_000)
 
 
 @attack("limits")
@@ -139,14 +147,14 @@ def allocation_without_end(arena: Arena) -> None:
 @attack("limits")
 def flood_of_log_events(arena: Arena) -> None:
     """Fill the disk, or the operator's screen, with log events."""
-    run(arena, "flood", LogLimitExceeded, log_events_per_s=50, log_dropped_events=2000)
+    run(arena, "many-events", LogLimitExceeded, log_events_per_s=50, log_dropped_events=2000)
     assert len(arena.log_sink.events) < 1000
 
 
 @attack("limits")
 def flood_of_large_log_events(arena: Arena) -> None:
     """Have the host copy log messages of a megabyte each."""
-    run(arena, "large-flood", CopyLimitExceeded, copied_bytes=20 * MIB)
+    run(arena, "large-events", CopyLimitExceeded, copied_bytes=20 * MIB)
 
 
 @attack("limits")
@@ -296,7 +304,7 @@ def reentrance_through_the_log(arena: Arena) -> None:
     plugin = arena.load(
         made.binary, host, pool=PoolSettings(maximum=1), limits=Limits(call_timeout_s=arena.patience_s / 3)
     )
-    arena.raises(PoolExhausted, lambda: plugin.process(made.order("flood")), says="within its own call")
+    arena.raises(PoolExhausted, lambda: plugin.process(made.order("many-events")), says="within its own call")
     assert len(caught) == 1 and plugin.process(made.order("well")) is None
 
 
@@ -315,11 +323,12 @@ def slow_callee() -> Hostile:
     return hostile({"nothing": ""}, batch_result="(loop $x (br $x)) (local.get 0)")
 
 
-def within(seconds: float, call: Callable[[], object]) -> None:
+def within(seconds: float, call: Callable[[], Any]) -> Any:
     began = time.monotonic()
-    call()
+    result = call()
     took_s = time.monotonic() - began
     assert took_s < seconds + BOUND_S, f"{took_s:.2f} s"
+    return result
 
 
 @attack("limits")
@@ -338,7 +347,7 @@ def deadlock_on_a_busy_plugin(arena: Arena) -> None:
     """Wait forever for a plugin whose only instance is in use."""
     host = arena.host()
     slow: Processor = arena.load(
-        slow_callee().binary, host, name="slow", limits=Limits(call_timeout_s=1.5), pool=PoolSettings(maximum=1)
+        slow_callee().binary, host, name="slow", limits=Limits(call_timeout_s=3.0), pool=PoolSettings(maximum=1)
     )
     slow.start()
     holder = threading.Thread(target=lambda: _swallow(lambda: slow.process_batch(ROWS)))
@@ -349,7 +358,9 @@ def deadlock_on_a_busy_plugin(arena: Arena) -> None:
     holder.start()
     try:
         time.sleep(0.05)
-        within(0.2, lambda: arena.raises(PoolExhausted, lambda: plugin.process(caller().order("call", "slow"))))
+        order = caller().order("call", "slow")
+        error = within(0.2, lambda: arena.raises_any(DataflareError, lambda: plugin.process(order)))
+        assert type(error) is PoolExhausted, error
     finally:
         holder.join()
 

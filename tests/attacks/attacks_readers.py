@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import re
@@ -130,6 +131,14 @@ def reader_that_computes_without_end(arena: Arena) -> None:
     held_up(arena, "ignores", BrokeDown, "")
 
 
+@attack("limits")
+def reader_that_sends_batches_without_end(arena: Arena) -> None:
+    """Send batches without rows in place of a file's reader, or more rows than the file can have, without end."""
+    with mock.patch.object(confined, "_MOST_EMPTY", 1000):
+        held_up(arena, "repeats", BrokeDown, "cannot say", request={"rows": 0})
+    held_up(arena, "repeats", BrokeDown, "cannot say", request={"rows": 10}, max_rows=1000)
+
+
 def start_unconfined(*args: Any) -> Any:
     """Start the process with a jail that says what it is to, and takes nothing away."""
     with pretending():
@@ -144,6 +153,11 @@ _OF: Final = "dataflare.pipeline.reading.confined"
 _ISOLATION: Final = "dataflare.runtime.isolation"
 MUTATIONS = [
     Mutation(f"{_OF}:_start", start_unconfined, ("more_than_its_file_from_a_reader", "reader_that_finds_no_jail")),
+    Mutation(
+        f"{_OF}:_counted",
+        lambda batches, _: itertools.islice(batches, 5000),
+        ("reader_that_sends_batches_without_end",),
+    ),
     Mutation(f"{_OF}:_STILL_S", math.inf, ("reader_that_stands_still",)),
     Mutation(f"{_ISOLATION}.spawn:Process.computed_s", answers(0.0), ("reader_that_computes_without_end",)),
     Mutation(f"{_ISOLATION}.spawn:_BOOT", _SOFT + spawn._BOOT, ("reader_that_computes_without_end",)),

@@ -284,6 +284,13 @@ def state_by_a_name_of_the_databases_own(arena: Arena) -> None:
     assert (arena.folder / ":memory:").exists()
 
 
+class _Raw(ValueError):
+    """What PyYAML raises, with the arguments that this package's own error takes."""
+
+    def __init__(self, message: str, **_: str) -> None:
+        super().__init__(message)
+
+
 MUTATIONS = [
     Mutation(
         "dataflare.security.admission:Admission.require_output",
@@ -303,7 +310,7 @@ MUTATIONS = [
     Mutation("dataflare.security.connectors:_NOT_THERE", FileNotFoundError, ("names_too_long_for_the_system",)),
     Mutation("dataflare.security.audit:_HALVES", re.compile("(?!)"), ("file_whose_name_is_no_text",)),
     Mutation("dataflare.request_headers:_OVERRIDE", re.compile("x-http-method"), ("method_in_a_header_of_any_name",)),
-    Mutation("dataflare.documents.reader:ConfigError", ValueError, ("yaml_that_its_parser_stumbles_over",)),
+    Mutation("dataflare.documents.reader:ConfigError", _Raw, ("yaml_that_its_parser_stumbles_over",)),
     Mutation("dataflare.documents.reader:_MAX_PARTS", 2**30, ("yaml_of_hundreds_of_thousands_of_values",)),
     Mutation("dataflare.documents.reader:cut", lambda text, _=0: text, ("key_of_a_megabyte_in_an_error",)),
     Mutation("dataflare.capabilities.state:ENTRY_BYTES", 64, ("state_that_takes_more_than_it_counts",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import importlib
+import itertools
 import os
 import resource
 import signal
@@ -97,6 +98,13 @@ def stops(file: IO[bytes], request: Mapping[str, Any]) -> Iterator[Any]:
     yield {}
     yield SCHEMA
     signal.raise_signal(signal.SIGSTOP)
+
+
+def repeats(file: IO[bytes], request: Mapping[str, Any]) -> Iterator[Any]:
+    """Send the same batch without end."""
+    yield {}
+    yield SCHEMA
+    yield from itertools.repeat(pa.RecordBatch.from_arrays([pa.nulls(request["rows"], SCHEMA.types[0])], schema=SCHEMA))
 
 
 def drips(file: IO[bytes], request: Mapping[str, Any]) -> Iterator[Any]:

@@ -39,6 +39,8 @@ _STILL_S: Final = 300.0
 """How long the host waits for an answer of a process that does not compute."""
 _LOAD: Final = 10
 """How many seconds more the host waits for each second that the process computes, which has its processor not alone."""
+_MOST_EMPTY: Final = 100_000
+"""How many batches may have no rows: Parquet may have parts without any."""
 _TURN_MS: Final = 100
 _MOST_TURN_S: Final = 1.0
 _NOT_NEEDED: Final = ("cloudpickle", "pandas", "PIL", "lxml", "defusedxml")
@@ -70,6 +72,7 @@ def read_confined(
     request: Mapping[str, Any],
     *,
     max_bytes: int,
+    max_rows: float = math.inf,
     answer_s: float = math.inf,
     roots: Sequence[str] = (),
     errors: Sequence[type[Exception]] = (),
@@ -85,6 +88,7 @@ def read_confined(
         file: The file. It is not to be used before the end.
         request: What else the reader has to know, as JSON has it.
         max_bytes: The most bytes that a batch may take. The process may have twice as many plus 256 MiB.
+        max_rows: The most rows that the file can have.
         answer_s: How many seconds the process may compute for an answer.
         roots: Further folders to import from.
         errors: What the reader raises, with a text, and this raises too.
@@ -117,7 +121,7 @@ def read_confined(
                 _check_columns(schema, expected)
                 yield schema
                 patience.begin()
-                for batch in parts:
+                for batch in _counted(parts, max_rows):
                     yield batch
                     patience.begin()
             except DataFailure as error:
@@ -209,6 +213,17 @@ class _Awaited(io.RawIOBase):
     def close(self) -> None:
         self._pipe.close()
         super().close()
+
+
+def _counted(batches: Iterator[pa.RecordBatch], max_rows: float) -> Iterator[pa.RecordBatch]:
+    """Yield batches up to what a file can have: a reader that took over could send more of them without end."""
+    rows = empty = 0
+    for batch in batches:
+        rows += batch.num_rows
+        empty += not batch.num_rows
+        if rows > max_rows or empty > _MOST_EMPTY:
+            raise BrokeDown(_STRANGE)
+        yield batch
 
 
 def _check_columns(schema: pa.Schema, expected: pa.Schema | None) -> None:

@@ -30,6 +30,8 @@ from dataflare.pipeline.run_errors import DataError
 __all__ = ["ExcelReadOptions", "read_excel"]
 
 _BEGINS: Final = (b"PK", b"\xd0\xcf\x11\xe0")  # the second of Excel 97 to 2003, of which the reader tells
+_MOST_ROWS: Final = 2**20
+"""What a sheet has room for."""
 _LEAST_BYTES: Final = 2**26
 _LEAST_S: Final = 30
 _READER: Final = "dataflare.pipeline.reading.excel_sheet:read_sheet"
@@ -89,6 +91,7 @@ def read_excel(
             source.file,
             request,
             max_bytes=max(most, _LEAST_BYTES),
+            max_rows=_MOST_ROWS,
             roots=roots,
             expected=found and found.schema,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import IO, Any, Final
@@ -24,7 +25,13 @@ _BYTES_A_SECOND: Final = 10_000_000
 
 
 def read_confined(
-    file: IO[bytes], *, batch_rows: int, max_bytes: int, int96: Int96Unit = "ns", expected: pa.Schema | None = None
+    file: IO[bytes],
+    *,
+    batch_rows: int,
+    max_bytes: int,
+    max_rows: float = math.inf,
+    int96: Int96Unit = "ns",
+    expected: pa.Schema | None = None,
 ) -> Iterator[Any]:
     """Read a file; yield its schema, then its batches.
 
@@ -32,6 +39,7 @@ def read_confined(
         file: The file. It is not to be used before the end.
         batch_rows: The most rows of a batch.
         max_bytes: The most bytes that a batch may take. The process may have twice as many plus 256 MiB.
+        max_rows: The rows that the file says it has.
         int96: The unit of INT96 times.
         expected: The schema that the reader must find; `None` for any.
 
@@ -50,6 +58,7 @@ def read_confined(
         file,
         request,
         max_bytes=max_bytes,
+        max_rows=max_rows,
         answer_s=_LEAST_S + (size + max_bytes) / _BYTES_A_SECOND,
         errors=(Overflow,),
         expected=expected,

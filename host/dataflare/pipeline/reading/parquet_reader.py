@@ -6,6 +6,7 @@ it does so in a process that cannot have more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
@@ -102,7 +103,8 @@ class _Parts:
                 for batch in file_to_read.iter_batches(batch_size=costs.rows):
                     yield admit_batch(batch)
                 return
-        parts = self._confined(f"column {costs.column!r}", known)
+            rows = opened.metadata.num_rows
+        parts = self._confined(f"column {costs.column!r}", known, rows)
         next(parts)  # the schema, which is known
         yield from parts
 
@@ -114,11 +116,16 @@ class _Parts:
             yield empty_batch(min(rows, self._rows))
             rows -= self._rows
 
-    def _confined(self, what: str, known: pa.Schema | None = None) -> Iterator[Any]:
+    def _confined(self, what: str, known: pa.Schema | None = None, max_rows: float = math.inf) -> Iterator[Any]:
         try:
             most = parse_size(self._most)
             yield from read_confined(
-                self._source.file, batch_rows=self._rows, max_bytes=most, int96=self._int96, expected=known
+                self._source.file,
+                batch_rows=self._rows,
+                max_bytes=most,
+                max_rows=max_rows,
+                int96=self._int96,
+                expected=known,
             )
         except Overflow as error:
             self._check_int96(str(error))

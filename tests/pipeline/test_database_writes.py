@@ -238,6 +238,22 @@ def test_of_rows_with_keys_that_the_table_calls_equal_the_last_one_counts(tmp_pa
     assert sorted(database.rows("SELECT x, y FROM t")) == [(3, "a"), (4, "c"), (5, "B")]
 
 
+def test_any_number_of_keys_that_the_table_calls_equal_takes_a_few_statements(tmp_path, monkeypatch):
+    made, real = [], SqlDestination._put
+
+    def put(self: SqlDestination, layout: object, rows: pa.RecordBatch) -> None:
+        made.append(rows.num_rows)
+        real(self, layout, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SqlDestination, "_put", put)
+    database = Database("sqlite", f"sqlite:{tmp_path / 'test.db'}")
+    database.execute("CREATE TABLE t (id TEXT COLLATE NOCASE PRIMARY KEY, x BIGINT)")
+    found = pa.table({"id": [f"{'aA'[n % 2]}{n // 2}" for n in range(1000)], "x": list(range(1000))})
+    write(tmp_path, database, found, mode="merge", key=["id"])
+    assert made == [1000, 500, 500]
+    assert database.rows("SELECT x FROM t ORDER BY x") == [(n,) for n in range(1, 1000, 2)]
+
+
 def test_row_whose_key_the_table_calls_equal_to_that_of_an_earlier_one_is_deleted(tmp_path, database):
     if database.kind == "postgresql":
         database.execute("CREATE EXTENSION IF NOT EXISTS citext")

@@ -12,7 +12,7 @@ from dataflare.data.casts import convert
 from dataflare.data.roles import DELETE, INSERT, UPDATE
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
 from dataflare.pipeline.databases.dialects import Dialect, decoded
-from dataflare.pipeline.databases.layout import DELETED, Layout, keys_alike, merging, staged_type
+from dataflare.pipeline.databases.layout import DELETED, Layout, divided, keys_alike, merging, staged_type
 from dataflare.pipeline.databases.nodes import OWN_TABLES, SqlWrite
 from dataflare.pipeline.databases.table_changes import TableChange, check_names, compare_table
 from dataflare.pipeline.run_errors import DatabaseError, DataError
@@ -181,8 +181,7 @@ class SqlDestination:
                 if part.num_rows == 1:
                     rejected.append(RejectedRow(numbers[0], None, error.message))
                 else:
-                    half = part.num_rows // 2
-                    parts += [(numbers[half:], part.slice(half)), (numbers[:half], part.slice(0, half))]
+                    parts += reversed(divided(numbers, part, layout.key))
             if self._dialect.savepoints:
                 connection.execute("RELEASE SAVEPOINT dataflare")
         return sorted(rejected, key=lambda each: each.row)

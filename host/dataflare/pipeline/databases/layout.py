@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +13,7 @@ from pyarrow import types
 
 from dataflare.pipeline.databases.connection import quoted
 
-__all__ = ["DELETED", "Column", "Layout", "create_table", "keys_alike", "merging", "staged_type"]
+__all__ = ["DELETED", "Column", "Layout", "create_table", "divided", "keys_alike", "merging", "staged_type"]
 
 DELETED: Final = "_dataflare_deleted"
 """The column of the temporary table that says which rows are deletes."""
@@ -94,6 +96,32 @@ def keys_alike(layout: Layout, stage: str) -> str:
     target = quoted([layout.within or "", layout.table])
     both = f"SELECT {names} FROM {target} WHERE 1 = 0 UNION ALL SELECT {values} FROM {stage} AS s"
     return f"SELECT 1 FROM ({both}) AS k GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
+
+
+def divided(numbers: list[int], rows: pa.RecordBatch, key: Sequence[str]) -> list[tuple[list[int], pa.RecordBatch]]:
+    """Divide rows that cannot be written together: those with keys that a table may take for one, or else in halves."""
+    columns = [rows.column(rows.schema.get_field_index(name)).to_pylist() for name in key]
+    parts: list[list[int]] = []
+    seen: Counter[tuple[object, ...]] = Counter()
+    for row, values in enumerate(zip(*columns, strict=True)):
+        alike = tuple(map(_without_marks, values))
+        # The later one comes with a later part.
+        if seen[alike] == len(parts):
+            parts.append([])
+        parts[seen[alike]].append(row)
+        seen[alike] += 1
+    if len(parts) < 2:
+        half = rows.num_rows // 2
+        return [(numbers[:half], rows.slice(0, half)), (numbers[half:], rows.slice(half))]
+    return [([numbers[row] for row in part], rows.take(pa.array(part, pa.int64()))) for part in parts]
+
+
+def _without_marks(value: object) -> object:
+    """Leave out what a collation may leave out: case, accents and spaces at the end."""
+    if not isinstance(value, str):
+        return value
+    letters = unicodedata.normalize("NFKD", value.casefold())
+    return "".join(each for each in letters if not unicodedata.combining(each)).rstrip()
 
 
 def create_table(name: str, columns: Sequence[Column], key: Sequence[str]) -> str:

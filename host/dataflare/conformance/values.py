@@ -21,6 +21,7 @@ __all__ = [
     "shown",
     "typed_rows",
     "without_first",
+    "without_views",
 ]
 
 _MOST_SHOWN = 300
@@ -129,6 +130,14 @@ def typed_rows() -> pa.RecordBatch:
         "struct": pa.array([{"a": 1}, None, {"a": None}], pa.struct([pa.field("a", pa.int64())])),
     }
     return pa.RecordBatch.from_pydict(columns)
+
+
+def without_views(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows as plugins see them: views of texts and of bytes are the large types."""
+    large = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    columns = [column.cast(large.get(column.type, column.type)) for column in rows.columns]
+    fields = [field.with_type(large.get(field.type, field.type)) for field in rows.schema]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
 
 def as_table(batches: Sequence[pa.RecordBatch]) -> pa.Table:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
+from checkpoint_kit import FIRST, Clock, Crash, Series, Table, numbers_pipeline
 from dataflare.errors import ConfigError
 from dataflare.pipeline.check import check_pipeline
 from dataflare.pipeline.fan_in import FanIn, agreed_schema
@@ -24,7 +24,6 @@ from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile
 from dataflare.pipeline.stop_limits import StopLimits
-from dataflare.runtime.datasets import Chunk, Ended
 from dataflare.runtime.host import Host
 from pipeline_fakes import FakeHost, FakeTransformer, rows_of
 
@@ -32,8 +31,6 @@ SOURCES = "".join(
     f"  {name}: {{plugin: {name}.wasm, source: {{dataset: rows, mode: incremental, cursor: x}}}}\n" for name in "abc"
 )
 A, B, C = SOURCES.splitlines(keepends=True)
-COUNTS = {"a": 0, "b": 1000, "c": 2000}
-"""The first number of each source."""
 GRAPHS = {
     "meet": (A + B + "  out: {plugin: first.wasm, input: [a, b]}\n", {"first": "ab"}),
     "diamond": (
@@ -54,21 +51,6 @@ GRAPHS = {
         {"first": "abc", "second": "caab"},
     ),
 }
-
-
-class Series(Numbers):
-    """Numbers from one that is its own on."""
-
-    def __init__(self, name: str, clock: Clock, count: int, **options: Any) -> None:
-        super().__init__(clock, count, **options)
-        self.first = COUNTS[name]
-
-    def read(self, max_rows: int = 2**20) -> Chunk | Ended:
-        found = super().read(max_rows)
-        if isinstance(found, Ended):
-            return found
-        numbers = [self.first + each for each in found.rows.column("x").to_pylist()]
-        return Chunk(found.dataset, rows_of(*numbers), found.state)
 
 
 def pipeline(folder: Path, nodes: str, *, rows: int = 10) -> Specification:
@@ -126,7 +108,7 @@ def test_runs_that_die_anywhere_write_each_row_once(
     run_with_deaths(made, folder / "state", plugins, deaths)
     size = dict(zip("abc", counts, strict=True))
     for table, names in wanted.items():
-        rows_of_all = [COUNTS[name] + each for name in names for each in range(size[name])]
+        rows_of_all = [FIRST[name] + each for name in names for each in range(size[name])]
         assert Counter(tables[table].kept) == Counter(rows_of_all)
 
 

@@ -52,12 +52,15 @@ def test_next_run_goes_on_where_the_last_one_stopped(tmp_path, nodes, keeps_toke
     assert table.kept == [*range(50), *(range(20) if nodes == FULL else ())]
 
 
-def test_transaction_is_read_to_its_end(tmp_path):
+@pytest.mark.parametrize(("most", "rows"), [(13, 24), (1, 12)])
+def test_transaction_is_read_to_its_end(tmp_path, most, rows):
     table = Table(Clock(), keeps_token=True)
     source = Numbers(Clock(), 50, chunk=3, transaction=12, modes="incremental")
-    report = run_once(tmp_path, CHAIN, table, StopLimits(max_rows=13), source)
-    assert report.rows_in == 24
-    assert table.kept == list(range(24))
+    report = run_once(tmp_path, CHAIN, table, StopLimits(max_rows=most), source)
+    assert (report.rows_in, report.stopped) == (rows, "max-rows")
+    assert table.kept == list(range(rows))
+    run_once(tmp_path, CHAIN, table, None)
+    assert table.kept == list(range(50))
 
 
 def test_full_read_that_replaces_starts_over(tmp_path):

@@ -12,6 +12,8 @@ from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended
 from pipeline_fakes import FakeDestination, FakeSource, rows_of
 
 NAME = DatasetName("rows")
+FIRST = {"a": 0, "b": 1000, "c": 2000}
+"""The first number of each of several sources."""
 
 
 class Crash(BaseException):
@@ -64,6 +66,21 @@ class Numbers(FakeSource):
     def acknowledge(self, state: bytes) -> None:
         self.clock.step()
         super().acknowledge(state)
+
+
+class Series(Numbers):
+    """Numbers from one that is its own on."""
+
+    def __init__(self, name: str, clock: Clock, count: int, **options: Any) -> None:
+        super().__init__(clock, count, **options)
+        self.first = FIRST[name]
+
+    def read(self, max_rows: int = 2**20) -> Chunk | Ended:
+        found = super().read(max_rows)
+        if isinstance(found, Ended):
+            return found
+        numbers = [self.first + each for each in found.rows.column("x").to_pylist()]
+        return Chunk(found.dataset, rows_of(*numbers), found.state)
 
 
 class Table(FakeDestination):

@@ -74,6 +74,8 @@ class DatasetReader:
         self._retries = retries
         self._checkpoints = checkpoints
         self._state: bytes | None = None
+        self._may_lack_states = True
+        """Whether the source need not say where it is; any other is read until it does."""
         self._rows_after = 0
         """Rows that were given after the state: a new instance would give them again."""
         self._told: set[bytes] = set()
@@ -153,9 +155,9 @@ class DatasetReader:
                     self._told.add(progress.state)
                 yield barrier
             self._limits.take(rows)
-            # Within a transaction there is no state to continue from; a source that never has one stops anywhere. If a
-            # destination already has the rows up to a barrier of an earlier run, the run has to go on to it.
-            may_stop = progress.state is not None or self._state is None
+            # Within a transaction there is no state to continue from; a full read that never has one stops anywhere. If
+            # a destination already has the rows up to a barrier of an earlier run, the run has to go on to it.
+            may_stop = progress.state is not None or (self._state is None and self._may_lack_states)
             may_stop = may_stop and (points is None or points.rows_to_known is None)
             if self._limits.is_reached and may_stop:
                 complete = False
@@ -203,6 +205,7 @@ class DatasetReader:
         state = None
         if self._checkpoints is not None:
             reading, mode = self._reading(selection)
+            self._may_lack_states = mode == "full"
             state = self._state = self._checkpoints.begin(reading, mode)
             if is_divided(state) and not isinstance(self._plugin, DividedSource):
                 raise StateError(

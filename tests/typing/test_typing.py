@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -101,5 +102,6 @@ def test_every_page_uses_the_package_as_its_types_say(tmp_path):
     assert [line for line in checked(tmp_path, *files) if _USES.search(line)] == []
 
 
-def test_the_package_is_marked_as_typed():
-    assert (Path(dataflare.__file__).parent / "py.typed").is_file()
+@pytest.mark.parametrize("package", ["dataflare", "dataflare_plugin"])
+def test_the_packages_are_marked_as_typed(package):
+    assert (Path(str(importlib.import_module(package).__file__)).parent / "py.typed").is_file()

@@ -31,7 +31,7 @@ __all__ = [
 
 _NODE_MAJOR = 20
 _ENGINE = "@bytecodealliance/componentize-js"
-_ANSWER_S = 30
+_ANSWER_S = 15
 """Wall seconds that the registry of npm has to answer."""
 _HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
 _NOT_OURS = ("build", "dataflare", "dist", "node_modules", "tests")

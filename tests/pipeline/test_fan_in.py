@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkpoint_kit import FIRST, Clock, Crash, Series, Table, numbers_pipeline
+from checkpoint_kit import FIRST, Clock, Crash, Series, Table
 from dataflare.errors import ConfigError
 from dataflare.pipeline.check import check_pipeline
 from dataflare.pipeline.fan_in import FanIn, agreed_schema
@@ -25,12 +25,9 @@ from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile
 from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.host import Host
+from fan_in_kit import SOURCES, A, B, pipeline, run_with_deaths
 from pipeline_fakes import FakeHost, FakeTransformer, rows_of
 
-SOURCES = "".join(
-    f"  {name}: {{plugin: {name}.wasm, source: {{dataset: rows, mode: incremental, cursor: x}}}}\n" for name in "abc"
-)
-A, B, C = SOURCES.splitlines(keepends=True)
 GRAPHS = {
     "meet": (A + B + "  out: {plugin: first.wasm, input: [a, b]}\n", {"first": "ab"}),
     "diamond": (
@@ -51,32 +48,6 @@ GRAPHS = {
         {"first": "abc", "second": "caab"},
     ),
 }
-
-
-def pipeline(folder: Path, nodes: str, *, rows: int = 10) -> Specification:
-    for name in "abc":
-        (folder / f"{name}.wasm").touch()
-    return numbers_pipeline(folder, nodes, rows=rows)
-
-
-def run_with_deaths(made: Specification, state: Path, plugins: Any, deaths: list[int]) -> None:
-    for dies_at in [*deaths, None]:
-        clock = Clock(dies_at=dies_at)
-        with StateFile(state, pipeline="test") as file:
-            dying = file.commit
-
-            def commit(*given: Any, dying: Any = dying, clock: Clock = clock, **named: Any) -> None:
-                clock.step()
-                dying(*given, **named)
-                clock.step()
-
-            file.commit = commit  # type: ignore[method-assign]
-            try:
-                run(made, host=FakeHost(**plugins(clock)), state=file)
-            except Crash:
-                continue
-            return
-    raise AssertionError("the last run does not die")
 
 
 @settings(max_examples=60, deadline=None)

@@ -206,7 +206,7 @@ def test_errors_fail_and_the_rest_is_kept_unless_it_is_said(specify, action, act
     ("nodes", "line", "words", "hint"),
     [
         (READ + WRITE.replace("input", "inputs"), 4, "nodes.out.inputs: unknown key", "'input'"),
-        (READ + WRITE.replace("input: in", "input: [in, in]"), 4, "the node in is an input twice", "once"),
+        (READ + WRITE.replace("input: in", "input: [in, in]"), 4, "in is an input twice", "once"),
         (READ + WRITE.replace("input: in", "input: []"), 4, "nodes.out.input", ""),
         (READ + WRITE.replace("input: in", "input: [in, inn]"), 4, "there is no node 'inn'", "'in'"),
         (READ + WRITE.replace("input: in", "input: inn"), 4, "there is no node 'inn'", "'in'"),

@@ -87,6 +87,7 @@ class Node(_Part):
     latency: Latency = Latency()
     queue: Queue | None = None
     errors: Count = 0
+    rejected: Count = 0
     failed: Count = 0
     retries: Count = 0
     reloads: Count = 0

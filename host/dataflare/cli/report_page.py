@@ -274,6 +274,8 @@ def _findings(run: ReportDocument) -> str:
         if node.failed:
             kept = f"in {node.dead_letters}" if node.dead_letters else "left out"
             rows.append((node.name, f"{count(node.failed)} rows failed", kept))
+        if node.rejected:
+            rows.append((node.name, f"{count(node.rejected)} rows went to the nodes that take what it rejects", ""))
         if node.quarantined:
             rows.append((node.name, "quarantined: the plugin was not called any more", node.quarantined))
         if node.retries:

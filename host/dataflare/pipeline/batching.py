@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from dataflare.data.joins import join_batches
+from dataflare.pipeline.branches import Rejected
 from dataflare.pipeline.pipeline_state import Checkpoint
 
 __all__ = ["MOST_BYTES", "MOST_ROWS", "SMALL_BYTES", "SMALL_ROWS", "bytes_of", "resized"]
@@ -25,17 +26,29 @@ def bytes_of(item: pa.RecordBatch | Checkpoint | None) -> int:
     return int(item.nbytes) if isinstance(item, pa.RecordBatch) else 0
 
 
-def resized(items: Iterable[pa.RecordBatch | Checkpoint]) -> Iterator[pa.RecordBatch | Checkpoint]:
+def resized(
+    items: Iterable[pa.RecordBatch | Rejected | Checkpoint], *, announces: bool = False
+) -> Iterator[pa.RecordBatch | Rejected | Checkpoint]:
     """Merge batches that are small, and split those that are large; rows and their order stay.
 
     Where a batch ends depends on the rows and the barriers alone, never on time, so that runs repeat. No row passes a
-    barrier. If at least one batch goes in, at least one comes out, even if it has no rows.
+    barrier. If at least one batch goes in, at least one comes out, even if it has no rows. Rejected rows stay as they
+    are.
+
+    Args:
+        items: Batches and barriers.
+        announces: Whether a batch without rows comes first and at once, so that what follows knows the columns.
     """
     waiting = _Waiting()
     empty: pa.RecordBatch | None = None
     none = True
     for item in items:
-        if isinstance(item, Checkpoint):
+        if announces and isinstance(item, pa.RecordBatch):
+            announces = none = False
+            yield item.slice(0, 0)
+        if isinstance(item, Rejected):
+            yield item
+        elif isinstance(item, Checkpoint):
             merged = waiting.take()
             if none and not merged and empty is not None:
                 merged = [empty]  # before the barrier: who writes has to begin first

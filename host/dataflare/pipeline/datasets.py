@@ -55,6 +55,7 @@ class DatasetReader:
         checkpoints: Where it continues, and how often it says so; `None` begins at the beginning.
         columns_may_change: Whether the dataset's columns may change during the read.
         limits: When the read stops before its end; `None`: never.
+        announces: Whether a batch without rows comes first, however long the source has none.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class DatasetReader:
         *,
         columns_may_change: bool = False,
         limits: SourceLimit | None = None,
+        announces: bool = False,
     ) -> None:
+        self._announces = announces
         self._limits = limits or SourceLimit()
         self._columns_may_change = columns_may_change
         self._plugin = plugin
@@ -115,10 +118,11 @@ class DatasetReader:
         points = self._checkpoints
         schema = self._open(selection)
         none, complete = True, True
-        if points is not None and (first := points.first_barriers()):
+        if self._announces:
             none = False
             yield no_rows(schema)
-            yield from first
+        if points is not None:
+            yield from points.first_barriers()
         may_stop = points is None or points.rows_to_known is None
         faults = 0
         while True:

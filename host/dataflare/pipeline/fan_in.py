@@ -55,7 +55,7 @@ class FanIn:
         self._schemas: dict[str, pa.Schema] = {}
         self._agreed: tuple[str, pa.Schema] | None = None
         self._nameless: pa.RecordBatch | None = None
-        self._stopped = False
+        self._stopped = self._has_begun = False
         self.taken = self.found = 0
         self.empty_s = 0.0
 
@@ -101,6 +101,8 @@ class FanIn:
 
     def _next(self) -> tuple[bool, _Item | None]:
         """Take what is there: whether there is something, and what."""
+        if not self._may_begin():
+            return False, None
         while self._open:
             name = next((each for each, queue in self._open.items() if len(queue) and each not in self._held), None)
             if name is None:
@@ -121,6 +123,11 @@ class FanIn:
                 return True, point
         rows, self._nameless = (None, None) if self._agreed else (self._nameless, None)
         return True, rows
+
+    def _may_begin(self) -> bool:
+        """Whether the first input, which orders the columns, has brought its first batch; each node gives one soon."""
+        self._has_begun = self._has_begun or len(next(iter(self.inlets.values()))) > 0
+        return self._has_begun
 
     def _aligned(self, name: str, rows: pa.RecordBatch) -> pa.RecordBatch | None:
         """Give rows the columns of the node in their order; `None` for no rows of which no column is known."""

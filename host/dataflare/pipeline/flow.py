@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from dataflare.pipeline.branches import node_of
 from dataflare.pipeline.fan_in import FanIn
 from dataflare.pipeline.report import QueueReport, RunReport
 
@@ -34,5 +35,6 @@ def note_queues(report: RunReport, inputs: _Inputs, consumers: Callable[[str], S
             node.queue = QueueReport(waiting.capacity, waiting.found / max(1, waiting.taken), waiting.most)
             node.input_wait_seconds = waiting.empty_s
         # Those of another dataset, whose run has ended, stay as they are.
-        if full := [inputs[name].inlets[node.name].full_s for name in consumers(node.name) if name in inputs]:
+        inlets = [each for name in consumers(node.name) if name in inputs for each in inputs[name].inlets.items()]
+        if full := [inlet.full_s for given, inlet in inlets if node_of(given) == node.name]:
             node.output_wait_seconds = sum(full)

@@ -8,8 +8,9 @@ from dataflare.capabilities.plugins import check_edges
 from dataflare.documents.models import nearest
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
+from dataflare.pipeline.branches import is_rejected, node_of
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
-from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.models import Node, Pipeline, PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 
 __all__ = ["check_calls", "check_graph"]
@@ -25,14 +26,16 @@ def check_graph(pipeline: Pipeline, document: Document) -> tuple[str, ...]:
     """
     nodes = pipeline.nodes
     inputs = {name: node.inputs for name, node in nodes.items()}
-    for name, position, source in [(name, *each) for name, names in inputs.items() for each in enumerate(names)]:
-        where = document.where(("nodes", name, "input", position))
+    for name, position, given in [(name, *each) for name, node in nodes.items() for each in enumerate(node.taken)]:
+        where, source = document.where(("nodes", name, "input", position)), node_of(given)
         if source not in nodes:
             raise ConfigError(f"node {name!r}: there is no node {source!r}", where=where, hint=nearest(source, nodes))
         if isinstance(nodes[source], WriteNode | SqlWrite):
             written = "a file" if isinstance(nodes[source], WriteNode) else "a table"
             what = f"node {name!r} takes its rows from {source!r}, which writes {written} and gives none"
             raise ConfigError(what, where=where, hint=f"take them from {_listed(inputs[source])}, as {source!r} does")
+        if is_rejected(given):
+            _check_rejecting(name, source, nodes[source], where)
     order = _sorted(inputs, document)
     taken = {each for names in inputs.values() for each in names}
     for name, node in nodes.items():
@@ -68,6 +71,15 @@ def check_calls(pipeline: Pipeline, document: Document) -> None:
             where = document.where(("nodes", name, "grants", "plugins"))
             message = error.message.removeprefix(f"{error.where}: ")
             raise ConfigError(message, where=where, hint=error.hint) from error
+
+
+def _check_rejecting(name: str, source: str, node: Node, where: str) -> None:
+    if not isinstance(node, PluginNode):
+        what = f"node {name!r} takes the rejected rows of {source!r}, which is not a validator"
+        raise ConfigError(what, where=where, hint=f"take all of its rows: `input: {source}`")
+    if "drop" not in (node.actions.info, node.actions.warning, node.actions.error):
+        what = f"node {name!r} takes the rejected rows of {source!r}, which rejects none"
+        raise ConfigError(what, where=where, hint=f"give {source!r} the key `on_violation: drop`")
 
 
 def _sorted(inputs: Mapping[str, Sequence[str]], document: Document) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from dataflare.errors import ConfigError
 from dataflare.permissions.database_keys import DatabaseModel
 from dataflare.permissions.grant_keys import GrantsModel
 from dataflare.permissions.limit_keys import LimitsModel
+from dataflare.pipeline.branches import nodes_of
 from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
@@ -107,7 +108,12 @@ class PluginNode(StrictModel):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The nodes whose rows this one takes; none for a source."""
+        """The nodes whose rows this one takes, each once; none for a source."""
+        return nodes_of(self.taken)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Its inputs, as the pipeline names them: nodes, or the rejected rows of one."""
         return names_of_inputs(self.input)
 
     @property

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from dataflare.documents.models import FilePath, Name, StrictModel
+from dataflare.documents.models import FilePath, StrictModel
+from dataflare.pipeline.branches import InputName, nodes_of
 from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.reading.common_options import Columns
@@ -19,20 +20,23 @@ __all__ = ["Input", "ReadNode", "WriteNode", "names_of_inputs"]
 def _check_inputs(names: list[str]) -> list[str]:
     if twice := [name for name in names if names.count(name) > 1]:
         context = {"name": twice[0], "hint": "name each input once"}
-        raise PydanticCustomError("input", "the node {name} is an input twice", context)
+        raise PydanticCustomError("input", "{name} is an input twice", context)
     return names
 
 
 Input: TypeAlias = Annotated[
-    Annotated[Name, Tag("|node")]
-    | Annotated[list[Name], Field(min_length=1, max_length=100), AfterValidator(_check_inputs), Tag("|nodes")],
+    Annotated[InputName, Tag("|node")]
+    | Annotated[list[InputName], Field(min_length=1, max_length=100), AfterValidator(_check_inputs), Tag("|nodes")],
     Discriminator(lambda value: "|nodes" if isinstance(value, list) else "|node"),
-    Field(description="The node whose rows this one takes, or a list of nodes whose rows have the same columns."),
+    Field(
+        description="The node whose rows this one takes, or a list of nodes whose rows have the same columns. "
+        "`NAME.rejected` are the rows that a validator drops."
+    ),
 ]
 
 
 def names_of_inputs(value: str | list[str] | None) -> tuple[str, ...]:
-    """The nodes that `input` names; none for a source."""
+    """What `input` names; nothing for a source."""
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(value)
@@ -89,6 +93,11 @@ class ReadNode(StrictModel):
         """It takes no rows."""
         return ()
 
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """It takes no rows."""
+        return ()
+
 
 class WriteNode(StrictModel):
     """A file that is written, or a folder of files by the values of columns. It appears when all is in it."""
@@ -140,5 +149,10 @@ class WriteNode(StrictModel):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The nodes whose rows this one takes."""
+        """The nodes whose rows this one takes, each once."""
+        return nodes_of(self.taken)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Its inputs, as the pipeline names them: nodes, or the rejected rows of one."""
         return names_of_inputs(self.input)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dataflare.data.roles import roles_of
 from dataflare.errors import ConfigError, DataflareError
+from dataflare.pipeline.branches import node_of
 from dataflare.pipeline.checkpoint_groups import obstacle_of
 from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, check_reading, dataset_is_gone
 from dataflare.pipeline.column_roles import ColumnRoles, RolesModel
@@ -217,7 +218,9 @@ class _Planning:
         node = self._specification.pipeline.nodes[name]
         if kind == "source" or (node.inputs and self._continues.issuperset(node.inputs)):
             self._continues.add(name)
-        given = [(each, self._nodes[each].schema if each in self._nodes else None) for each in node.inputs]
+        given = [
+            (each, self._nodes[node_of(each)].schema if node_of(each) in self._nodes else None) for each in node.taken
+        ]
         known = [(each, schema) for each, schema in given if schema is not None]
         schema = known[0][1] if len(known) == len(given) == 1 else None
         if len(given) > 1 and known:

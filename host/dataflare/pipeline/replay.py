@@ -23,6 +23,7 @@ from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import StrictModel, first_problem, nearest
 from dataflare.errors import ConfigError
+from dataflare.pipeline.branches import node_of
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.dataset_names import below as nodes_below
 from dataflare.pipeline.dataset_names import choice_of
@@ -288,7 +289,7 @@ def _adding(specification: Specification, name: str) -> Node:
 
 def _taking(node: Node, names: Collection[str]) -> Node:
     """The node as it is, but that it takes only rows of these nodes."""
-    left = [each for each in node.inputs if each in names]
+    left = [each for each in node.taken if node_of(each) in names]
     return node.model_copy(update={"input": left}) if left else node
 
 

@@ -132,6 +132,7 @@ class NodeReport:
         bytes_in: Bytes copied into the plugin.
         bytes_out: Bytes copied out of it.
         errors: 1 if the run failed in this node.
+        rejected: For a validator, rows that it gave to nodes that take `NAME.rejected`.
         failed: Rows that were left out: the plugin failed on them, or rejected them, or the schema contract did.
         retries: How often a call was made again that failed for a reason that may pass.
         reloads: How often a new instance took a call that faulted.
@@ -168,6 +169,7 @@ class NodeReport:
     bytes_in: int = 0
     bytes_out: int = 0
     errors: int = 0
+    rejected: int = 0
     failed: int = 0
     retries: int = 0
     reloads: int = 0
@@ -189,13 +191,14 @@ class NodeReport:
 
     @property
     def dropped(self) -> int:
-        """Count the rows that a processor or a validator took and did not pass on, without those that failed.
+        """Count the rows that a processor or a validator took and did not pass on.
 
+        Those that failed, and those that a validator gave to nodes that take what it rejects, are not among them.
         For a destination, the rows that it left out since it has them from a run that stopped.
         """
         if self.kind not in ("processor", "validator", "destination"):
             return 0
-        return self.rows_in - self.rows_out - self.failed - self.rows_under_way
+        return self.rows_in - self.rows_out - self.failed - self.rejected - self.rows_under_way
 
     def add_stats(self, stats: Any) -> None:
         """Add the times and bytes of a plugin's calls (`Plugin.stats`); once, at the end."""
@@ -225,6 +228,7 @@ class NodeReport:
             "bytes_copied_in": self.bytes_in,
             "bytes_copied_out": self.bytes_out,
             "errors": self.errors,
+            "rejected": self.rejected,
             "failed": self.failed,
             "retries": self.retries,
             "reloads": self.reloads,

@@ -20,6 +20,7 @@ from dataflare import cancellation
 from dataflare.errors import ConfigError, DataflareError, PluginError
 from dataflare.locks import Lock
 from dataflare.pipeline.batching import resized
+from dataflare.pipeline.branches import Outlets, Rejected
 from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.check import config_error
 from dataflare.pipeline.checkpoint_groups import checkpoints_of
@@ -62,7 +63,7 @@ _INTERRUPT_AGAIN_S = 0.02
 _SHUTDOWN_S = 0.5
 """How long plugins may take for `shutdown` after an interrupt."""
 
-_Item: TypeAlias = pa.RecordBatch | Checkpoint
+_Item: TypeAlias = pa.RecordBatch | Rejected | Checkpoint
 
 
 def run(
@@ -286,7 +287,7 @@ class _Run:
         self._inputs = {
             stage.name: FanIn(inputs, passes_barriers=stage.name in self._checkpoints)
             for stage in moving
-            if (inputs := self._specification.pipeline.nodes[stage.name].inputs)
+            if (inputs := self._specification.pipeline.nodes[stage.name].taken)
         }
         threads = [
             threading.Thread(
@@ -368,16 +369,15 @@ class _Run:
 
     def _work(self, stage: Stage) -> None:
         """Run a stage; the body of its thread."""
-        takers = [self._inputs[name].inlets[stage.name] for name in self._specification.consumers(stage.name)]
+        outlets = Outlets(stage.name, [each.inlets for each in self._inputs.values()])
         try:
             with observed_node(stage.report):
-                for item in resized(stage.batches() if stage.is_source else self._taken(stage)):
-                    for taker in takers:
-                        taker.put(item)
+                items = stage.batches() if stage.is_source else self._taken(stage)
+                for item in resized(items, announces=self._specification.has_fan_in):
+                    outlets.put(item)
                 stage.end()
                 stage.flush()
-                for taker in takers:
-                    taker.put(None)
+                outlets.put(None)
                 done = stage.report
                 text = "node %r: %d rows in, %d rows out in %.3f s"
                 _log.debug(text, done.name, done.rows_in, done.rows_out, done.seconds)

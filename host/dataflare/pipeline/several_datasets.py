@@ -14,6 +14,7 @@ from typing import Final
 
 from dataflare.documents.models import nearest
 from dataflare.errors import ConfigError
+from dataflare.pipeline.branches import REJECTED, is_rejected, node_of
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite, TableModel, TablesModel
 from dataflare.pipeline.dataset_models import DatasetsModel
 from dataflare.pipeline.dataset_names import NAMESPACE, below, choice_of, label_of, names_of, with_names
@@ -73,7 +74,7 @@ def by_dataset(specification: Specification, discover: Callable[[str], Sequence[
                 if name in names:
                     node = with_names(_reading(nodes[name], dataset, options), dataset)
                     _check_places(specification, name, node, dataset, written)
-                    above = [f"{each}[{label}]" for each in node.inputs]
+                    above = [f"{node_of(each)}[{label}]{REJECTED * is_rejected(each)}" for each in node.taken]
                     made[f"{name}[{label}]"] = node.model_copy(update={"input": above} if above else {})
                 elif name in called:
                     made[name] = nodes[name]

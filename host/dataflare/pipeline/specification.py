@@ -19,6 +19,7 @@ from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.branches import REJECTED
 from dataflare.pipeline.databases.nodes import SqlWrite
 from dataflare.pipeline.dataset_names import check_names
 from dataflare.pipeline.file_conflicts import check_databases, check_targets
@@ -92,6 +93,15 @@ class Specification:
         """The nodes that take a node's rows."""
         return tuple(name for name in self.order if node in self.pipeline.nodes[name].inputs)
 
+    @property
+    def has_fan_in(self) -> bool:
+        """Whether a node has several inputs."""
+        return any(len(node.taken) > 1 for node in self.pipeline.nodes.values())
+
+    def takers(self, given: str) -> tuple[str, ...]:
+        """The nodes that have an input of this name: a node, or `NAME.rejected`."""
+        return tuple(name for name in self.order if given in self.pipeline.nodes[name].taken)
+
     def is_replaced(self, node: str) -> bool:
         """Whether all outputs of a node's rows replace what an earlier run wrote."""
         entry = self.pipeline.nodes[node]
@@ -152,6 +162,12 @@ class Specification:
                 f"node {takers[0]!r} takes its rows from {name!r}, a destination, which gives none",
                 where=self.where("nodes", takers[0], "input"),
                 hint=f"take them from {', '.join(map(repr, node.inputs))}, as {name!r} does",
+            )
+        if kind != "validator" and (rejecting := self.takers(f"{name}{REJECTED}")):
+            raise ConfigError(
+                f"node {rejecting[0]!r} takes the rejected rows of {name!r}, a {kind}; only validators reject rows",
+                where=self.where("nodes", rejecting[0], "input"),
+                hint=f"take all of its rows: `input: {name}`",
             )
         if kind not in ("destination", "validator") and not takers:
             raise ConfigError(

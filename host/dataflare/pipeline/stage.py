@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from dataflare.errors import PluginError
+from dataflare.pipeline.branches import Rejected
 from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, Checkpoints
 from dataflare.pipeline.column_roles import ColumnRoles
 from dataflare.pipeline.datasets import DatasetWriter
@@ -70,7 +71,7 @@ class Stage:
         plugin: Plugin | DividedSource | None = None,
         source: Callable[[], Iterator[pa.RecordBatch | Checkpoint]] | None = None,
         process: Callable[[pa.RecordBatch], Any] | None = None,
-        apply: Callable[[Any], Iterable[pa.RecordBatch]] | None = None,
+        apply: Callable[[Any], Iterable[pa.RecordBatch | Rejected]] | None = None,
         end: Callable[[], object] = lambda: None,
         workers: int = 1,
         begin: Callable[[], object] = lambda: None,
@@ -180,7 +181,7 @@ class Stage:
         result = self._process(item)
         return Processed(item.num_rows, result, perf_counter() - start)
 
-    def apply(self, done: Processed | Checkpoint) -> Iterator[pa.RecordBatch | Checkpoint]:
+    def apply(self, done: Processed | Checkpoint) -> Iterator[pa.RecordBatch | Rejected | Checkpoint]:
         """Add what `process` did to the report, batch after batch, and yield the batches that go on.
 
         At a barrier, everything written before it is made safe.
@@ -283,7 +284,10 @@ class Stage:
         if self._letters is not None:
             self._letters.passed(point)
 
-    def _count_out(self, rows: pa.RecordBatch) -> None:
+    def _count_out(self, rows: pa.RecordBatch | Rejected) -> None:
+        if isinstance(rows, Rejected):
+            self.report.rejected += rows.rows.num_rows
+            return
         self.report.rows_out += rows.num_rows
         self.report.batches += rows.num_rows > 0
         self.report.bytes += rows.nbytes

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dataflare.data.columns import no_rows
 from dataflare.locks import Lock
+from dataflare.pipeline.branches import REJECTED
 from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.column_roles import ColumnRoles
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
@@ -191,6 +192,7 @@ class _StageBuilder:
             self._own_checkpoints,
             columns_may_change=node.contract is not None,
             limits=SourceLimit(self.limits),
+            announces=self.specification.has_fan_in,
         )
         outputs = _present(letters)
         return Stage(
@@ -286,14 +288,23 @@ class _StageBuilder:
         self, node: PluginNode, plugin: Validator, report: NodeReport, retries: Retries, letters: DeadLetters | None
     ) -> Stage:
         violations, rejects = self._listing(node.violations), self._listing(node.rejects)
-        validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
+        validation = Validation(
+            plugin,
+            node.actions,
+            report.violations,
+            violations=violations,
+            rejects=rejects,
+            gives_rejected=bool(self.specification.takers(f"{self.name}{REJECTED}")),
+        )
         tolerant = RowErrors[Finding](validation.examine, node.errors, retries, report, letters)
         outputs = _present(violations, rejects, letters)
         return Stage(
             report,
             plugin=plugin,
             process=tolerant.work,
-            apply=lambda attempt: [validation.apply(found, first) for first, found in tolerant.results(attempt)],
+            apply=lambda attempt: [
+                each for first, found in tolerant.results(attempt) for each in validation.apply(found, first)
+            ],
             end=tolerant.end,
             workers=workers_of(node),
             begin=validation.begin,

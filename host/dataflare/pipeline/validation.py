@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dataflare.data.columns import row_values
+from dataflare.pipeline.branches import Rejected
 from dataflare.pipeline.models import ViolationActions
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.writers import FileDestination
@@ -74,6 +75,7 @@ class Validation:
         counts: Where violations are counted, by rule.
         violations: Where to write violations; `None` for nowhere.
         rejects: Where to write rows that are dropped; `None` for nowhere.
+        gives_rejected: Whether a node takes the rows that are dropped.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Validation:
         *,
         violations: FileDestination | None = None,
         rejects: FileDestination | None = None,
+        gives_rejected: bool = False,
     ) -> None:
         self._plugin = plugin
         self._actions = actions
@@ -93,6 +96,8 @@ class Validation:
         self._action_of: dict[str, str] = {}
         self._rows_before = 0
         self._prepared = False
+        self._gives_rejected = gives_rejected
+        self._gave_rejected = False
 
     def begin(self) -> None:
         """Ask for the rules."""
@@ -114,7 +119,7 @@ class Validation:
             return Finding(rows, report, report.violations)
         return Finding(rows, report, self._violations_of_parts(rows, report))
 
-    def apply(self, finding: Finding, first: int) -> pa.RecordBatch:
+    def apply(self, finding: Finding, first: int) -> list[pa.RecordBatch | Rejected]:
         """Count and list violations, and keep or drop the rows.
 
         Args:
@@ -122,7 +127,7 @@ class Validation:
             first: The number of its first row among all that the node took.
 
         Returns:
-            The rows that may go on.
+            The rows that may go on, and where a node takes them, those that are dropped.
 
         Raises:
             DataError: A violation is one that the pipeline fails for, or rows are to be dropped and the plugin did not
@@ -138,11 +143,13 @@ class Validation:
         if self._violations is not None and finding.violations:
             self._violations.write(self._listed(rows, finding.violations))
         dropped = self._dropped(finding)
-        if dropped.any():
-            if self._rejects is not None:
-                self._rejects.write(self._rejected(rows, finding.violations, dropped))
-            rows = rows.filter(pa.array(~dropped))
-        return rows
+        if dropped.any() and self._rejects is not None:
+            self._rejects.write(self._rejected(rows, finding.violations, dropped))
+        left = rows.filter(pa.array(~dropped)) if dropped.any() else rows
+        # Whoever takes what is dropped learns the columns from the first batch, though it may have no rows.
+        gives = self._gives_rejected and (bool(dropped.any()) or not self._gave_rejected)
+        self._gave_rejected |= gives
+        return [left, Rejected(rows.filter(pa.array(dropped)))] if gives else [left]
 
     def _prepare(self, schema: pa.Schema) -> None:
         if self._prepared:

@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import FilePath, Name, StrictModel
+from dataflare.pipeline.branches import nodes_of
 from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.dataset_models import OPERATION_FIELD, ReadModel, WriteModel
@@ -117,6 +118,11 @@ class SqlRead(StrictModel):
         return ()
 
     @property
+    def taken(self) -> tuple[str, ...]:
+        """It takes no rows."""
+        return ()
+
+    @property
     def contract(self) -> ContractModel | None:
         """What becomes of columns that change; `None` where the pipeline does not say."""
         return contract_of(self.schema_contract)
@@ -197,7 +203,12 @@ class SqlWrite(StrictModel):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The nodes whose rows this one takes."""
+        """The nodes whose rows this one takes, each once."""
+        return nodes_of(self.taken)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Its inputs, as the pipeline names them: nodes, or the rejected rows of one."""
         return names_of_inputs(self.input)
 
     @property

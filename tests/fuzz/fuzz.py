@@ -27,6 +27,9 @@ import children
 from cases import Target, mutated
 from dataflare.engine.engine import Engine
 from dataflare.errors import DataflareError
+from dataflare.permissions.database_keys import DatabaseKind
+from dataflare.pipeline.config_schema import misfits
+from dataflare.pipeline.databases.statements import check_one_statement
 from dataflare.pipeline.specification import parse_specification
 from dataflare.runtime.inspection import inspect_shape
 from dataflare.security import manifest as manifests
@@ -81,6 +84,15 @@ _PIPELINE: Final = b"""name: nightly
 nodes:
   read: {connector: csv, read: rows.csv}
   write: {connector: jsonl, write: rows.jsonl, input: read}
+"""
+_SCHEMA: Final = b"""{"$defs": {"mode": {"enum": ["fast", "safe"], "type": ["string", "null"]}}, "type": "object",
+"required": ["mode"], "additionalProperties": false, "properties": {"mode": {"$ref": "#/$defs/mode"},
+"size": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 9}, {"const": [1, {"a": 2}]}]},
+"names": {"type": "array", "items": {"type": "string", "minLength": 2, "maxLength": 5}, "maxItems": 3}}}
+"""
+_CONFIG: Final = {"mode": "slow", "size": [1, {"a": 3}], "names": ["a", "abcdef", 5, "ok"], "more": None}
+_QUERY: Final = b"""SELECT a, 'it''s' AS "b""c", e'x', $t$x$t$, [d], `e` -- (
+FROM (SELECT 1 /* ; */) AS x WHERE a LIKE '%_'
 """
 _AUDIT: Final = (
     b'{"when":"2026-06-01T00:00:00Z","plugin":"p","pipeline":"n","capability":"files","function":"open",'
@@ -146,6 +158,12 @@ def targets(engine: Engine) -> dict[str, Target]:
     def specification(data: bytes) -> object:
         return parse_specification(data, file="pipeline.yaml")
 
+    def queries(data: bytes) -> object:
+        kinds: tuple[DatabaseKind, ...] = ("sqlite", "duckdb", "postgresql")
+        for kind in kinds:
+            check_one_statement(data.decode("utf-8", "replace"), kind)
+        return data
+
     return {
         "components": Target([component, bare], shape),
         "large-components": Target(real, shape),
@@ -158,6 +176,8 @@ def targets(engine: Engine) -> dict[str, Target]:
         "signed-components": Target([component], lambda data: trusting.verify(data, signature, now=NOW)),
         "audit-logs": Target([_AUDIT * 3], lambda data: parse_audit(data.splitlines(keepends=True))),
         "pipelines": Target([_PIPELINE], specification),
+        "configuration-schemas": Target([_SCHEMA], lambda data: misfits(_CONFIG, data.decode("utf-8", "replace"))),
+        "queries": Target([_QUERY], queries),
     }
 
 

@@ -119,6 +119,14 @@ def test_other_errors_end_an_outage_at_once():
     assert retries.call(answers("here")) == "here"
 
 
+def test_new_instance_takes_over_from_one_that_faults_in_a_trial():
+    retries = FakeTime().retries(0, max_outage_s=600.0, reloads=1)
+    assert retries.call(answers(unavailable(), PANIC, "here")) == "here"
+    assert (retries.reloaded, retries.count) == (1, 1)
+    with pytest.raises(GuestPanic):
+        retries.call(answers(unavailable(), PANIC, unavailable(), PANIC))
+
+
 @pytest.mark.parametrize("most", [0, 1])
 def test_stop_ends_the_wait_for_an_outage(most):
     clock = FakeTime()

@@ -128,7 +128,12 @@ class Retries:
                 retried += 1
                 self._pause(failed, wait_s * _jitter(), f"retry {retried} of {self._most}", seconds_left)
             elif self._opens_circuit():
-                return self._call_until_answered(failed, function, arguments, seconds_left)
+                try:
+                    return self._call_until_answered(failed, function, arguments, seconds_left)
+                except PluginFault as fault:
+                    if not reloads or not self.may_reload(fault, reloaded):
+                        raise
+                    reloaded += 1
             elif self._is_given_up or not self._max_outage_s:
                 raise failed
 

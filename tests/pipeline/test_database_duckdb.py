@@ -310,7 +310,7 @@ def test_finished_run_leaves_all_in_the_file(tmp_path: Path, duck: Database) -> 
 def test_file_that_another_process_writes_is_an_error_with_a_hint(
     tmp_path: Path, duck: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dataflare.pipeline.databases.open.time.sleep", lambda _: None)
+    monkeypatch.setattr("dataflare.pipeline.retries.Retries.wait", lambda *_: None)
     fill(duck, "CREATE TABLE t (id BIGINT)")
     holding = f"import duckdb; c = duckdb.connect({duck.grant.place!r}); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

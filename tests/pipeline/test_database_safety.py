@@ -84,7 +84,7 @@ def test_server_that_stops_and_starts_again_loses_nothing(tmp_path, postgres):
 
 
 def test_server_that_is_not_there_is_an_error_after_some_attempts(tmp_path, monkeypatch):
-    monkeypatch.setattr("dataflare.pipeline.databases.open.time.sleep", lambda _: None)
+    monkeypatch.setattr("dataflare.pipeline.retries.Retries.wait", lambda *_: None)
     database = Database("postgresql", f"postgresql://tester@/postgres?host={tmp_path}")
     with pytest.raises(NodeFailed, match="connection to server") as caught:
         read(tmp_path, database)

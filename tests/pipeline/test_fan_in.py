@@ -21,13 +21,16 @@ from dataflare.pipeline.plan import plan_pipeline
 from dataflare.pipeline.replay import replaying
 from dataflare.pipeline.run_errors import DataError, NodeFailed
 from dataflare.pipeline.runner import run
+from dataflare.pipeline.several_datasets import by_dataset
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile
 from dataflare.pipeline.stop_limits import StopLimits
+from dataflare.runtime.datasets import DatasetName
 from dataflare.runtime.host import Host
 from fan_in_kit import SOURCES, A, B, pipeline, run_with_deaths
-from pipeline_fakes import FakeHost, FakeTransformer, rows_of
+from pipeline_fakes import FakeHost, FakeSource, FakeTransformer, rows_of
 
+OUT = "  out: {plugin: first.wasm, input: change}\n"
 GRAPHS = {
     "meet": (A + B + "  out: {plugin: first.wasm, input: [a, b]}\n", {"first": "ab"}),
     "diamond": (
@@ -265,3 +268,31 @@ def test_replay_takes_the_letters_alone(specify):
     replayed = replaying(made)
     assert replayed.order == ("dead-letters", "fix", "out")
     assert [replayed.pipeline.nodes[name].inputs for name in ("fix", "out")] == [("dead-letters",), ("fix",)]
+
+
+def test_differing_columns_end_a_node_with_workers(tmp_path):
+    made = pipeline(tmp_path, A + B + "  change: {plugin: change.wasm, input: [a, b], workers: 2}\n" + OUT)
+    table, source = Table(Clock(), keeps_token=True), Series("a", Clock(), 5, chunk=5, transaction=1)
+    other = FakeSource([pa.record_batch({"y": [1]})])
+    with pytest.raises(NodeFailed, match="input 'a' has a column 'x', and input 'b' has none") as caught:
+        run(made, host=FakeHost(a=source, b=other, change=FakeTransformer(), first=table))
+    assert caught.value.node == "change"
+
+
+def test_datasets_of_one_source_meet_again(specify):
+    made = specify(
+        "  all: {plugin: source.wasm, source: {datasets: all}}\n"
+        "  check: {plugin: validator.wasm, input: all, on_violation: drop}\n"
+        "  out: {connector: csv, write: 'out/{dataset}.csv', input: [check.rejected, all]}\n"
+    )
+    first, second = by_dataset(made, lambda _: [DatasetName("a.rejected"), DatasetName("b", "c.d")])
+    assert first.specification.pipeline.nodes["out[a.rejected]"].taken == (
+        "check[a.rejected].rejected",
+        "all[a.rejected]",
+    )
+    assert second.specification.pipeline.nodes["out[c.d.b]"].inputs == ("check[c.d.b]", "all[c.d.b]")
+
+
+def test_report_names_the_inputs(tmp_path):
+    made = of_files(tmp_path, "id\n1\n", "id\n2\n")
+    assert [list(node.inputs) for node in run(made).nodes] == [[], [], ["one", "two"]]

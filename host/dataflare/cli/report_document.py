@@ -73,6 +73,7 @@ class Node(_Part):
     name: str
     kind: str = ""
     uses: str = ""
+    inputs: list[str] = []
     rows_in: Count = 0
     rows_out: Count = 0
     dropped: Annotated[int, Field(ge=-(2**63), le=2**63)] = 0

@@ -261,11 +261,15 @@ def _nodes(nodes: Sequence[Node]) -> str:
         rate = count(node.rows / node.seconds) if node.seconds else ""
         failed = f'<b class="bad-text">{count(node.failed)}</b>' if node.failed or node.errors else "0"
         measured = [duration(each) if node.latency.batches else "" for each in (node.latency.p50, node.latency.p99)]
-        name = f"<b>{escaped(node.name)}</b><small>{escaped(node.kind)}: {escaped(node.uses)}</small>"
+        name = f"<b>{escaped(node.name)}</b><small>{escaped(node.kind)}: {escaped(node.uses)}{_origin(node)}</small>"
         taken = "" if node.kind == "source" else count(node.rows_in)
         numbers = (taken, count(node.rows_out), count(node.dropped), failed, byte_count(node.bytes), rate)
         rows.append((name, *numbers, duration(node.seconds), *measured, escaped(node.guarantee or "")))
     return _section("Nodes", "", _table(head, rows))
+
+
+def _origin(node: Node) -> str:
+    return f", takes {escaped(', '.join(node.inputs))}" if node.inputs else ""
 
 
 def _findings(run: ReportDocument) -> str:

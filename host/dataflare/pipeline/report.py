@@ -150,6 +150,7 @@ class NodeReport:
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
         latencies: How long it worked on each batch.
         queue: What waited before it; `None` for a source, and before the end.
+        inputs: What it takes: nodes, or `NAME.rejected`, as the pipeline says; empty for a source.
         rows_under_way: Rows that it took, and has neither passed on nor left out; after a failure, it never will.
     """
 
@@ -187,6 +188,7 @@ class NodeReport:
     guarantee: Guarantee | None = None
     latencies: Latencies = field(default_factory=Latencies, init=False)
     queue: QueueReport | None = None
+    inputs: tuple[str, ...] = ()
     rows_under_way: int = field(default=0, init=False)
 
     @property
@@ -213,6 +215,7 @@ class NodeReport:
             "name": self.name,
             "kind": self.kind,
             "uses": self.uses,
+            "inputs": list(self.inputs),
             "rows": max(self.rows_in, self.rows_out),
             "rows_in": self.rows_in,
             "rows_out": self.rows_out,

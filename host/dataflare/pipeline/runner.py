@@ -252,6 +252,7 @@ class _Run:
                         plugin.close()
                     raise
                 self._stages.append(stage)
+                stage.report.inputs = nodes[name].taken
                 self._report.nodes.append(stage.report)
                 _log.debug("node %r: a %s, %s", name, stage.report.kind, stage.report.uses)
         for stage in self._stages:

@@ -293,6 +293,8 @@ def test_datasets_of_one_source_meet_again(specify):
     assert second.specification.pipeline.nodes["out[c.d.b]"].inputs == ("check[c.d.b]", "all[c.d.b]")
 
 
-def test_report_names_the_inputs(tmp_path):
+def test_report_and_plan_name_the_inputs(tmp_path):
     made = of_files(tmp_path, "id\n1\n", "id\n2\n")
     assert [list(node.inputs) for node in run(made).nodes] == [[], [], ["one", "two"]]
+    with Host() as host:
+        assert [node.to_json()["inputs"] for node in plan_pipeline(made, host).nodes] == [[], [], ["one", "two"]]

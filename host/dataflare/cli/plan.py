@@ -14,6 +14,7 @@ from dataflare.cli.output import error_json, exit_code, printed_errors, show_err
 from dataflare.cli.screen import stdout
 from dataflare.cli.state_files import StateOption, find_state, keeps_state
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
+from dataflare.pipeline.branches import is_rejected
 from dataflare.pipeline.plan import NodePlan, PipelinePlan, plan_pipeline
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host
@@ -74,6 +75,8 @@ def _show_node(node: NodePlan) -> None:
     screen = stdout()
     what = ", ".join(each for each in (node.kind, node.uses, node.dataset, node.mode) if each)
     screen.say(f"{node.name}: {what}")
+    if len(node.inputs) > 1 or any(map(is_rejected, node.inputs)):
+        screen.say(f"  takes {', '.join(node.inputs)}")
     if node.schema is not None:
         shown = [f"{field.name}: {field.type}" for field in node.schema][:_SHOWN_COLUMNS]
         more = len(node.schema) - len(shown)

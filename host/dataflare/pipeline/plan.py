@@ -70,6 +70,7 @@ class NodePlan:
         changes: For a destination, what beginning the run would change.
         promise: For a destination, how often it has each row, whatever stops the run.
         capability_changes: What its plugin can do, or asks for, that differs from the last run.
+        inputs: What it takes: nodes, or `NAME.rejected`; empty for a source.
         on_error: What becomes of failures, where that is not as usual.
     """
 
@@ -90,6 +91,7 @@ class NodePlan:
     promise: Promise | None = None
     capability_changes: list[str] = field(default_factory=list)
     on_error: str = ""
+    inputs: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Write it as what JSON can hold."""
@@ -98,6 +100,7 @@ class NodePlan:
             "name": self.name,
             "kind": self.kind,
             "uses": self.uses,
+            "inputs": list(self.inputs),
             "dataset": self.dataset,
             "mode": self.mode,
             "key": list(self.key),
@@ -192,6 +195,7 @@ class _Planning:
                 if kind is not None:
                     kinds[name] = kind
                 self._nodes[name] = made = self._planned(name, kind)
+                made.inputs = self._specification.pipeline.nodes[name].taken
                 if not isinstance(node := self._specification.pipeline.nodes[name], ReadNode | WriteNode):
                     made.on_error = node.errors.shown(node.dead_letters)
             except DataflareError as error:

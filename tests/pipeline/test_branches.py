@@ -84,6 +84,15 @@ def test_rejects_file_and_branch_have_the_same_rows(tmp_path):
     assert [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()] == listed
 
 
+def test_rows_that_no_node_keeps_are_read_to_the_end(tmp_path):
+    (tmp_path / "validator.wasm").touch()
+    made = numbers_pipeline(tmp_path, A + "  check: {plugin: validator.wasm, input: a}\n", rows=10)
+    source = Series("a", Clock(), 60, chunk=5, transaction=1, modes="incremental")
+    with StateFile(tmp_path / "state", pipeline="test") as state:
+        report = run(made, host=FakeHost(a=source, validator=FakeValidator()), state=state)
+    assert (report.nodes[0].rows_out, report.nodes[0].no_checkpoints) == (60, "no node keeps the rows")
+
+
 def test_plan_knows_the_columns_of_a_branch(tmp_path):
     nodes = CHECK + "  bad: {connector: csv, write: bad.csv, input: [check, check.rejected]}\n"
     host: Any = FakeHost(source=FakeSource([rows_of(1)]), validator=FakeValidator())

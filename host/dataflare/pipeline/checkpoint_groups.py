@@ -113,6 +113,8 @@ def _obstacle(
         return f"node {files[0]!r} writes a file, which is there at the end of the run"
     if replaced := _replaced(specification, below, kinds):
         return f"node {replaced[0]!r} replaces what is there at the end of the run"
+    if not any(kinds.get(name) == "destination" or _writes_letters(nodes[name]) for name in below):
+        return "no node keeps the rows"  # so none would come to a barrier
     for name in below:
         if others := [each for each in sorted(above[name]) if kinds.get(each) != "source"]:
             return f"node {name!r} takes rows of {others[0]!r} too, which gives no position"

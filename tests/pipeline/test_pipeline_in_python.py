@@ -64,7 +64,7 @@ def test_it_is_the_same_model_as_that_of_the_file(folder):
     ("nodes", "where", "words"),
     [
         ({**NODES, "write": {**NODES["write"], "inptu": "read"}}, "pipeline 'copy': nodes.write.inptu", "unknown key"),
-        ({**NODES, "write": {**NODES["write"], "input": "raed"}}, "pipeline 'copy': nodes.write.input.0", "raed"),
+        ({**NODES, "write": {**NODES["write"], "input": "raed"}}, "pipeline 'copy': nodes.write.input", "raed"),
         ({"read": {"connector": "csv", "read": 1}}, "pipeline 'copy': nodes.read.read", "give a text"),
         ({"p": {"plugin": "absent.wasm"}}, "pipeline 'copy': nodes.p.plugin", "is not there"),
         ({"p": {"plugin": "x", "config": {"a": [2**70]}}}, "nodes.p.config.a.0", "does not fit 64 bits"),

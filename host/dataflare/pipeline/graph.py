@@ -27,7 +27,8 @@ def check_graph(pipeline: Pipeline, document: Document) -> tuple[str, ...]:
     nodes = pipeline.nodes
     inputs = {name: node.inputs for name, node in nodes.items()}
     for name, position, given in [(name, *each) for name, node in nodes.items() for each in enumerate(node.taken)]:
-        where, source = document.where(("nodes", name, "input", position)), node_of(given)
+        place = (position,) if len(nodes[name].taken) > 1 else ()
+        where, source = document.where(("nodes", name, "input", *place)), node_of(given)
         if source not in nodes:
             raise ConfigError(f"node {name!r}: there is no node {source!r}", where=where, hint=nearest(source, nodes))
         if isinstance(nodes[source], WriteNode | SqlWrite):

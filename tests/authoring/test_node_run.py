@@ -94,6 +94,11 @@ def test_typescript_runs_natively_and_errors_have_its_own_lines(tmp_path: Path, 
         ("\nimport 'dataflare:host/state@1.0.0';\n", "plugin.js:2: there is no module", "add state to `needs`"),
         ("import 'node:fs';\n", 'plugin.js:1: there is no module "node:fs" to import', "relative paths"),
         ("import './nowhere.js';\n", 'plugin.js:1: there is no module "./nowhere.js" to import', "relative paths"),
+        (
+            "import { log } from 'dataflare:host/logging@1.0.0';\nlog('info', 'a', []);\nexport default class {}\n",
+            "plugin.js:2: TypeError: the host cannot be called while the plugin is imported",
+            "",
+        ),
     ],
 )
 def test_plugin_that_cannot_be_imported_is_told_with_file_and_line(
@@ -127,6 +132,11 @@ def test_plugin_that_ends_its_process_or_takes_all_memory_is_an_error_of_the_rou
     error, printed = error_of(folder, host, f"{_CLASS}process() {{ {grow} }}}}\n")
     assert isinstance(error, MemoryLimitExceeded) and "memory_bytes = 67108864" in str(error)
     assert "JavaScript" not in printed
+
+
+def test_plugin_that_prints_without_end_is_ended(folder: Path, host: Host) -> None:
+    error, printed = error_of(folder, host, f"{_CLASS}process() {{ for (;;) console.log('x'.repeat(2 ** 20)); }}}}\n")
+    assert "it printed more than 64 MiB" in str(error) and printed.endswith("(more was printed)")
 
 
 def test_plugin_that_loops_is_ended(folder: Path, host: Host) -> None:

@@ -9,7 +9,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from dataflare.authoring.node_values import NodeValues, WrongValue, camel
 from dataflare.authoring.samples import Sample, Tried, try_sample
@@ -34,6 +34,8 @@ from dataflare.wit.standard import standard
 
 __all__ = ["run_in_node"]
 
+_Forms: TypeAlias = tuple[dict[str, type[Any]], ...]
+
 _NODE: Final = Path(__file__).parent.parent / "toolchain" / "node"
 _START_S: Final = 30
 """What Node and the plugin's modules may take to load."""
@@ -42,6 +44,12 @@ _LEAST_HEAP: Final = 64
 _PLACE: Final = re.compile(r"^\[?(?:file://)?(?P<path>/.*):(?P<line>\d+)$", re.MULTILINE)
 _RAISED: Final = re.compile(r"^\[?(?P<what>[A-Z]\w*Error: .*?)\]?$", re.MULTILINE)
 _LAST_GCS: Final = "<--- Last few GCs --->"
+_MOST_KEPT: Final = 2**16
+"""How many of the last characters that are printed are looked at for Node's own words."""
+_LOADED: Final[_Forms] = ({"ready": bool}, {"failed": str, "stack": str})
+_ANSWERS: Final[_Forms] = ({"ok": object}, {"err": object}, {"trap": str, "stack": str})
+_ASKED: Final[_Forms] = ({"drop": int}, {"call": list, "args": list})
+"""The messages of Node's side, which a plugin can write, too: it finds the pipe."""
 
 
 def run_in_node(
@@ -127,7 +135,7 @@ class _NodeInstance:
         command: list[str | Path] = ["node", "--enable-source-maps", "--no-warnings", heap, _NODE / "main.mjs", app]
         self._node = Conversation(command, cwd=app, hint="install Node.js", printed=self._say)
         try:
-            answer = self._spoken(lambda patience: self._node.hear(patience), _START_S)
+            answer = self._spoken(lambda patience: self._exchange(None, _LOADED, patience), _START_S)
             if "failed" in answer:
                 place, _, _ = str(answer["stack"]).partition("\n")[0].rpartition("@")[2].rpartition(":")
                 raise import_failure(folder, place or None, str(answer["failed"]))
@@ -145,7 +153,7 @@ class _NodeInstance:
         ]
         lent = set(self._values.handles) - lent
         message = {"interface": short, "function": camel(function), "args": given}
-        answer = self._spoken(lambda patience: self._exchange(message, patience), self._limits.call_timeout_s)
+        answer = self._spoken(lambda patience: self._exchange(message, _ANSWERS, patience), self._limits.call_timeout_s)
         for number in lent:
             # Lent for this call alone.
             self._values.handles.pop(number, None)
@@ -163,6 +171,9 @@ class _NodeInstance:
 
     def _say(self, part: bytes) -> None:
         self._said += self._decoder.decode(part)
+        if len(self._said) > 2 * _MOST_KEPT:
+            self._printed(self._said[:-_MOST_KEPT])
+            self._said = self._said[-_MOST_KEPT:]
 
     def _flush(self, end: int | None = None) -> None:
         """Hand on what was printed, up to where Node's own words begin."""
@@ -211,29 +222,36 @@ class _NodeInstance:
         self._flush()
         return answer
 
-    def _exchange(self, message: Any, patience: Patience) -> Any:
+    def _exchange(self, message: Any, ends: _Forms, patience: Patience) -> Any:
+        """Say something, unless it is `None`, and answer what is asked; returns the message of one of these forms."""
         while True:
-            answer = self._node.ask(message, patience)
-            if "drop" in answer:
+            answer = self._node.hear(patience) if message is None else self._node.ask(message, patience)
+            if _is_one_of(answer, ends):
+                return answer
+            if not _is_one_of(answer, _ASKED):
+                raise BuildFailed("it sent a message that has no meaning here")
+            if ends is _LOADED:
+                message = {"wrong": "the host cannot be called while the plugin is imported"}
+            elif "drop" in answer:
                 self._values.drop(answer["drop"])
                 message = {"ok": None}
-            elif "call" in answer:
-                owner, name = answer["call"]
-                message = self._host_call(owner, name, answer["args"])
             else:
-                return answer
+                message = self._host_call(answer["call"], answer["args"])
 
-    def _host_call(self, owner: str, name: str, arguments: list[Any]) -> dict[str, Any]:
-        function = _functions(owner)[name]
-        target = self._host[owner][name]
+    def _host_call(self, said: list[Any], arguments: list[Any]) -> dict[str, Any]:
+        try:
+            owner, name = said
+            target, function = self._host[owner][name], _functions(owner)[name]
+        except (KeyError, TypeError, ValueError) as error:
+            raise BuildFailed("it called a function that the host does not have for it") from error
         kinds = [each.type for each in function.parameters]
         names = [each.name for each in function.parameters]
         try:
             handle: list[Any] = []
             if name.startswith("[method]"):
                 resource = wit.Named(name.removeprefix("[method]").partition(".")[0], owner)
-                handle = [self._values.from_node(arguments[0], resource, f"{name}: its own handle")]
-                arguments = arguments[1:]
+                own, *arguments = arguments or [None]
+                handle = [self._values.from_node(own, resource, f"{name}: its own handle")]
             raw = bool(getattr(target, "text_as_bytes", False))
             # As in a component: what is missing at the end is undefined, and what is too much is left out.
             arguments = [*arguments, *([None] * len(kinds))][: len(kinds)]
@@ -281,6 +299,13 @@ class _NodeInstance:
             log_lines=self._log_lines(),
             hint="leave out what ends it, such as process.exit",
         )
+
+
+def _is_one_of(message: Any, forms: _Forms) -> bool:
+    return isinstance(message, dict) and any(
+        message.keys() == form.keys() and all(isinstance(message[key], kind) for key, kind in form.items())
+        for form in forms
+    )
 
 
 def _functions(owner: str) -> dict[str, wit.Function]:

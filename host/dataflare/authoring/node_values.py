@@ -46,6 +46,7 @@ class NodeValues:
 
     def __init__(self) -> None:
         self.handles: dict[int, Any] = {}
+        self._kinds: dict[int, str] = {}
         self._next = 1
         self._definitions = {
             (name, each.name): each for name, interface in standard().interfaces() for each in interface.types
@@ -88,8 +89,9 @@ class NodeValues:
             case wit.Alias(type=aliased):
                 return self.to_node(value, aliased)
         number, self._next = self._next, self._next + 1
-        self.handles[number] = value
-        return {"$": "handle", "v": [f"{owner}#{name}", number]}
+        kind = f"{owner}#{name}"
+        self.handles[number], self._kinds[number] = value, kind
+        return {"$": "handle", "v": [kind, number]}
 
     def from_node(self, value: Any, kind: wit.Type | None, place: str, *, raw: bool = False) -> Any:
         """A value of the plugin's as the host has it; with `raw`, texts are bytes of UTF-8.
@@ -131,41 +133,51 @@ class NodeValues:
                     part(each, item, f"[{at}]") for at, (each, item) in enumerate(zip(value, items, strict=True))
                 )
             case wit.Named(owner=owner, name=name) | wit.Borrow(resource=wit.Named(owner=owner, name=name)):
-                return self._named_from_node(value, self._definitions[owner, name], place, part)
+                definition = self._definitions[owner, name]
+                if isinstance(definition, wit.Resource):
+                    return self._handle_from_node(value, f"{owner}#{name}", name, place)
+                return _named_from_node(value, definition, place, part)
         raise TypeError(kind)
 
-    def _named_from_node(
-        self, value: Any, definition: wit.TypeDefinition, place: str, part: Callable[[Any, wit.Type, str], Any]
-    ) -> Any:
-        match definition:
-            case wit.Record(fields=fields):
-                _require(_is_object(value), value, "an object", place)
-                given = {each.name: (value.get(camel(each.name)), each.type) for each in fields}
-                return SimpleNamespace(
-                    **{_snake(name): part(each, kind, f".{camel(name)}") for name, (each, kind) in given.items()}
-                )
-            case wit.Enum(cases=cases):
-                names = [each.name for each in cases]
-                _require(value in names, value, f"one of {', '.join(names)}", place)
-                return value
-            case wit.Flags(flags=flags):
-                _require(_is_object(value), value, "an object", place)
-                return frozenset(each.name for each in flags if value.get(camel(each.name)) is True)
-            case wit.Variant(cases=cases):
-                by_name = {each.name: each for each in cases}
-                tag = value.get("tag") if _is_object(value) else None
-                _require(tag in by_name, value, f"an object with the tag {', '.join(by_name)}", place)
-                payload = by_name[str(tag)].payload
-                return Variant(str(tag), None if payload is None else part(value.get("val"), payload, ".val"))
-            case wit.Alias(type=aliased):
-                return part(value, aliased, "")
+    def _handle_from_node(self, value: Any, kind: str, name: str, place: str) -> Any:
         number = value.get("v") if isinstance(value, dict) and value.get("$") == "handle" else None
-        _require(number in self.handles, value, f"a {definition.name} that is still open", place)
+        open_one = isinstance(number, int) and number in self.handles and self._kinds[number] == kind
+        _require(open_one, value, f"a {name} that is still open", place)
         return self.handles[number]  # type: ignore[index]  # it is there
 
     def drop(self, number: Any) -> None:
         """Release a handle that Node has released."""
         close(self.handles.pop(number, None))
+
+
+def _named_from_node(
+    value: Any, definition: wit.TypeDefinition, place: str, part: Callable[[Any, wit.Type, str], Any]
+) -> Any:
+    match definition:
+        case wit.Record(fields=fields):
+            _require(_is_object(value), value, "an object", place)
+            given = {each.name: (value.get(camel(each.name)), each.type) for each in fields}
+            return SimpleNamespace(
+                **{_snake(name): part(each, kind, f".{camel(name)}") for name, (each, kind) in given.items()}
+            )
+        case wit.Enum(cases=cases):
+            names = [each.name for each in cases]
+            _require(value in names, value, f"one of {', '.join(names)}", place)
+            return value
+        case wit.Flags(flags=flags):
+            _require(_is_object(value), value, "an object", place)
+            return frozenset(each.name for each in flags if value.get(camel(each.name)) is True)
+        case wit.Variant(cases=cases):
+            by_name = {each.name: each for each in cases}
+            tag = value.get("tag") if _is_object(value) else None
+            _require(
+                isinstance(tag, str) and tag in by_name, value, f"an object with the tag {', '.join(by_name)}", place
+            )
+            payload = by_name[str(tag)].payload
+            return Variant(str(tag), None if payload is None else part(value.get("val"), payload, ".val"))
+        case wit.Alias(type=aliased):
+            return part(value, aliased, "")
+    raise TypeError(definition)
 
 
 def close(thing: Any) -> None:
@@ -191,16 +203,20 @@ def _primitive_from_node(value: Any, name: str, place: str) -> Any:
     kind = value.get("$") if isinstance(value, dict) else None
     if name in ("string", "char"):
         _require(isinstance(value, str), value, _TYPE_NAMES["string"], place)
+        _require(name == "string" or len(value) == 1, value, "one character", place)
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # half of a pair of UTF-16, which JSON can say
+            raise WrongValue(f"{place} is not Unicode: {error.object[error.start]!a}") from error
         return value
     if name == "bool":
         _require(isinstance(value, bool), value, _TYPE_NAMES[name], place)
         return value
     if name in ("f32", "f64"):
-        if kind == "float":
-            return float(value["v"])
-        _require(isinstance(value, int | float) and not isinstance(value, bool), value, _TYPE_NAMES[name], place)
-        return float(value)
-    found = int(value["v"]) if kind == "int" else value
+        given = isinstance(value, int | float) and not isinstance(value, bool)
+        _require(kind == "float" or given, value, _TYPE_NAMES[name], place)
+        return _number(float, value, _TYPE_NAMES[name], place)
+    found = _number(int, value, "a whole number", place) if kind == "int" else value
     if isinstance(found, float) and found.is_integer():
         found = int(found)
     bits, least = int(name[1:]), 0 if name[0] == "u" else -(2 ** (int(name[1:]) - 1))
@@ -212,18 +228,26 @@ def _primitive_from_node(value: Any, name: str, place: str) -> Any:
     return found
 
 
+def _number(make: Callable[[Any], Any], value: Any, wanted: str, place: str) -> Any:
+    try:
+        return make(value["v"] if isinstance(value, dict) else value)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise WrongValue(f"{place} is {_shown(value)}, not {wanted}") from error
+
+
 def _array_from_node(value: Any, name: str, place: str) -> Any:
     array, dtype = _ARRAYS[name]
     kind = value.get("$") if isinstance(value, dict) else None
-    _require(kind in _DTYPES, value, f"a list or a {array}", place)
+    _require(isinstance(kind, str) and kind in _DTYPES, value, f"a list or a {array}", place)
     try:
-        data = base64.b64decode(value["v"], validate=True)
+        # Arrays of bytes that are no whole number of items are among the errors.
+        found = np.frombuffer(base64.b64decode(value.get("v"), validate=True), _DTYPES[str(kind)])
     except (binascii.Error, TypeError, ValueError) as error:
         raise WrongValue(f"{place} is not a {array}: {error}") from error
-    found = np.frombuffer(data, _DTYPES[str(kind)])
     if kind != array:
         # As JavaScript makes one array of another: only what fits.
-        cast = found.astype(dtype)
+        with np.errstate(invalid="ignore"):
+            cast = found.astype(dtype)
         _require(bool((cast == found).all()), value, f"a {array}", place)
         found = cast
     return found.tobytes() if name == "u8" else found
@@ -241,17 +265,13 @@ def _is_object(value: Any) -> bool:
 def _shown(value: Any) -> str:
     if value is None:
         return "missing"
-    if isinstance(value, dict):
-        return (
-            str(value.get("v"))
-            if value.get("$") in ("int", "float")
-            else f"a {value['$']}"
-            if "$" in value
-            else "an object"
-        )
     if isinstance(value, list):
         return "a list"
-    text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, dict):
+        number = value.get("$") in ("int", "float")
+        text = str(value.get("v")) if number else f"a {value['$']}" if "$" in value else "an object"
+    else:
+        text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 

@@ -48,7 +48,7 @@ async function load() {
   } catch (error) {
     // Only Node itself knows where a syntax error is, and it says so as it dies.
     if (error instanceof SyntaxError) throw error;
-    send({ failed: String(error), stack: error?.stack ?? '' });
+    send({ failed: String(error), stack: String(error?.stack ?? '') });
     process.exit(1);
   }
 }
@@ -57,7 +57,7 @@ function answer({ interface: name, function: called, args }) {
   try {
     return { ok: encode(plugin[name][called](...args.map(decode))) };
   } catch (thrown) {
-    if (thrown instanceof Error && thrown.payload === undefined) return { trap: String(thrown), stack: thrown.stack };
+    if (thrown instanceof Error && thrown.payload === undefined) return { trap: String(thrown), stack: String(thrown.stack ?? '') };
     return { err: encode(thrown?.payload ?? thrown) };
   }
 }

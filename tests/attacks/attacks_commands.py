@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
+from unittest import mock
 
-from arena import Arena, Mutation, answers, attack, bystander, probe
+from arena import Arena, Mutation, answers, attack, bystander, key, probe
 from attacks_capabilities import SET
 from attacks_roles import command_line
+from dataflare.cli import conformance
+from dataflare.conformance import Subject
 from dataflare.conformance.host_service import HostService
+from dataflare.errors import ConfigError
+from dataflare.runtime.arguments import ComponentFile
 from dataflare.security.audit import read_audit
+from dataflare.security.sections import append_section
 from dataflare.security.settings import Security
 
 POLICY: Final = {"version": 1, "plugins": {"plugin": {"grants": {"state": True}}}}
@@ -78,6 +84,28 @@ def unsigned_plugin_on_the_command_line(arena: Arena) -> None:
         assert result.exit_code in (3, 4) and "signature" in result.output, f"{name} was let through: {result.output}"
 
 
+@attack("signatures")
+def component_exchanged_while_it_is_tested(arena: Arena) -> None:
+    """Exchange the file once `conformance run` has verified it, and before the cases of the suite load it."""
+    package = arena.package()
+    (arena.folder / "plugin.wasm.sig").write_bytes(package.signature)
+    trust = {"version": 1, "keys": [{"key": str(key("acme").public), "publisher": "acme"}]}
+    (arena.folder / "trust.yaml").write_text(json.dumps(trust))
+    tested = []
+
+    def suite(subject: Subject, *_: object, **__: object) -> None:
+        with_plugin(arena, append_section(package.binary, "bad", b"code"))
+        tested.append(ComponentFile.read(subject.component).contents)
+        raise ConfigError("the attack ends here")
+
+    with_plugin(arena, package.binary)
+    words = ("conformance", "run", *GRANTING["conformance run"], "--trust", "trust.yaml")
+    with mock.patch.object(conformance, "run_suite", suite):
+        result = command_line(arena, *words)
+    assert "the attack ends here" in result.output, result.output
+    assert tested == [package.binary], "what is tested is not what was verified"
+
+
 @attack("roles")
 def option_against_the_environment(arena: Arena) -> None:
     """Name another policy, log, trust file or principal, or other roles, than the environment does."""
@@ -111,7 +139,16 @@ def grant_that_a_runner_asks_an_adapter_for(arena: Arena) -> None:
     assert "ok" in service.answer({"do": "load", "component": component, "name": "plugin", "grants": ["state"]})
 
 
+class _Reread:
+    """Leaves reading a component to each one that loads it."""
+
+    @staticmethod
+    def read(component: Any, **_: bool) -> ComponentFile:
+        return ComponentFile(component, "")
+
+
 MUTATIONS = [
+    Mutation("dataflare.cli.conformance:ComponentFile", _Reread, ("component_exchanged_while_it_is_tested",)),
     Mutation(
         "dataflare.security.admission:narrowed_grants",
         lambda allowed, wanted, **_: wanted,

@@ -45,6 +45,7 @@ from dataflare.conformance.samples import problem_of_sample
 from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
 from dataflare.grants import Grants
 from dataflare.pipeline.benchmark import read_rows
+from dataflare.runtime.arguments import ComponentFile, default_name
 from dataflare.runtime.host import Host
 from dataflare.security.settings import Security
 
@@ -107,15 +108,17 @@ def run(
         folder = compiled_folder(cache_dir)
         teller.doing("compiling, which takes some seconds the first time")
         with Host(cache_dir=folder, security=security) as host:
-            # What is certified is what is tested.
-            tested = component if certifying is None else certifying.component
+            # What is verified, and certified, is what is tested: the file may be exchanged before its cases load it.
+            file = ComponentFile.read(component, signed=bool(security.trust), certified=bool(security.policy))
+            tested = file.contents if certifying is None else certifying.component
+            given |= {"name": default_name(component), "signature": file.signature, "certificate": file.certificate}
             inspected = host.inspect(tested)
             if inspected.kind is None:
                 raise WorldMismatch("; ".join(inspected.problems), component=str(component))
             kind = inspected.kind
             cases = chosen_cases(kind, chosen_profile, case, known, expect)
             # What it may not use is told before the first case.
-            with load_plugin(host, component if security.trust else tested, given) as plugin:
+            with load_plugin(host, tested, given) as plugin:
                 name = plugin.name if certifying is None else plugin.metadata.name
                 grants, limits = plugin.grants, plugin.limits
         if rows is not None:
@@ -124,6 +127,7 @@ def run(
             tested,
             kind,
             given["config"] or {},
+            name=given["name"],
             sample=rows,
             grants=grants,
             limits=limits,

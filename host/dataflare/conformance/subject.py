@@ -69,6 +69,7 @@ class Subject:
         cache_dir: Where compiled plugins are kept; `None` is the usual place.
         audit: The log of every use; `None`: no log.
         make_host: Makes the host of a case, given options of `Host`; `None`: a usual one.
+        name: What it is loaded as; `None`: as `Host.load` does.
     """
 
     component: Path | bytes
@@ -80,6 +81,7 @@ class Subject:
     cache_dir: Path | None = None
     audit: AuditLog | str | os.PathLike[str] | None = None
     make_host: Callable[..., Host] | None = None
+    name: str | None = None
 
     @property
     def rows(self) -> pa.Table:
@@ -102,7 +104,9 @@ class Subject:
 
             def load(config: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Any:
                 given = self.config if config is None else config
-                plugin = host.load(self.component, config=given, grants=grants, limits=limits or self.limits)
+                plugin = host.load(
+                    self.component, name=self.name, config=given, grants=grants, limits=limits or self.limits
+                )
                 made.append(plugin)
                 return plugin
 

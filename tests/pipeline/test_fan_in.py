@@ -122,6 +122,8 @@ def test_columns_that_differ_are_an_error_of_plan_and_run(one, two, message, tmp
     # Which of them is first depends on which comes first.
     assert {"'one'", "'two'"} <= set(str(caught.value).split("hint")[0].replace(",", " ").split())
     assert "same names and types" in caught.value.hint
+    # An error that was its own cause would have no end where it is shown.
+    assert isinstance(caught.value.__cause__, DataError) and caught.value.__cause__.__cause__ is None
     assert not (tmp_path / "out.jsonl").exists()
 
 

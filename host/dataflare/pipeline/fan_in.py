@@ -144,7 +144,9 @@ class FanIn:
             try:
                 agreed_schema([(first, schema), (name, rows.schema)])
             except DataError as error:
-                raise error if known is None else _changed(name, known, rows.schema) from error
+                if known is None:
+                    raise
+                raise _changed(name, known, rows.schema) from error
             self._schemas[name] = rows.schema
         return pa.RecordBatch.from_arrays([rows.column(each) for each in schema.names], schema=schema)
 

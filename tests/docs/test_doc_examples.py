@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,9 @@ SLOW = (
 WITH_THE_WHEEL = "docs/how-to/embed-any-world.md"
 """The page that `tests/authoring/test_wheel.py` runs."""
 WITH_A_SERVER = "docs/tutorial/api-to-postgresql.md"
-"""The page that needs PostgreSQL, and a plugin that is built before."""
+"""The page that needs PostgreSQL."""
+GUESTS = {WITH_A_SERVER: ["page-source"], "docs/how-to/combine-flows.md": ["range-validator"]}
+"""The components that pages need, and that are built before."""
 RUNNABLE = [
     pytest.param(page, id=page.name, marks=SLOW if page.is_slow else ())
     for page in PAGES
@@ -40,14 +43,21 @@ RUNNABLE = [
 
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_examples_of_page_do_what_it_says(page: Page, tmp_path: Path):
+    place_guests(GUESTS.get(page.name, ()), tmp_path)
     run_page(page, tmp_path)
+
+
+def place_guests(names: Iterable[str], folder: Path) -> None:
+    """Put components where `make guests` does."""
+    for name in names:
+        path = folder / f"build/guests/{name}.wasm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(component(name).read_bytes())
 
 
 def test_tutorial_with_a_database_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (page,) = (each for each in PAGES if each.name == WITH_A_SERVER)
-    guests = tmp_path / "build/guests"
-    guests.mkdir(parents=True)
-    (guests / "page-source.wasm").write_bytes(component("page-source").read_bytes())
+    place_guests(GUESTS[page.name], tmp_path)
     with server() as postgres:
         monkeypatch.setenv("PGHOST", str(postgres.folder))
         monkeypatch.setenv("PGUSER", "tester")

@@ -25,7 +25,7 @@ from dataflare.pipeline.several_datasets import by_dataset
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile
 from dataflare.pipeline.stop_limits import StopLimits
-from dataflare.runtime.datasets import DatasetName
+from dataflare.runtime.datasets import Chunk, DatasetName, Ended, Idle
 from dataflare.runtime.host import Host
 from fan_in_kit import SOURCES, A, B, pipeline, run_with_deaths
 from pipeline_fakes import FakeHost, FakeSource, FakeTransformer, rows_of
@@ -227,6 +227,29 @@ def test_new_input_is_refused_where_its_rows_would_be_lost(tmp_path):
         run(pipeline(tmp_path, alone), host=FakeHost(**sources, first=table), state=file)
         run(pipeline(tmp_path, GRAPHS["meet"][0]), host=FakeHost(**sources, first=table), state=file)
     assert Counter(table.kept) == Counter([*range(30), *range(1000, 1030)])
+
+
+class Pausing(Series):
+    """Has no rows for a moment before each chunk."""
+
+    pauses = 0
+
+    def read(self, max_rows: int = 2**20) -> Chunk | Idle | Ended:
+        self.pauses += 1
+        return Idle(str(self.position).encode(), 0.002) if self.pauses % 2 else super().read(max_rows)
+
+
+def test_checkpoints_are_made_while_one_of_the_sources_pauses(tmp_path):
+    table = Table(Clock(), keeps_token=True)
+    a = Series("a", Clock(), 60, chunk=5, transaction=5, modes="incremental")
+    b = Pausing("b", Clock(), 8, chunk=1, transaction=1, modes="incremental")
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        report = run(pipeline(tmp_path, GRAPHS["meet"][0]), host=FakeHost(a=a, b=b, first=table), state=file)
+        states = {name: file.node(name).checkpoint.state for name in "ab"}  # type: ignore[union-attr]
+    assert Counter(table.kept) == Counter([*range(60), *range(1000, 1008)])
+    assert states == {"a": b"60", "b": b"8"}
+    of_a, of_b = (each.checkpoints for each in report.nodes if each.name in "ab")
+    assert of_a == of_b >= 1
 
 
 @pytest.mark.parametrize(

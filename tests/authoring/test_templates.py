@@ -44,13 +44,6 @@ def test_name_that_python_or_the_sdk_has_taken_still_makes_python(tmp_path: Path
     assert f"{name.capitalize()}Plugin" in classes
 
 
-@pytest.mark.parametrize("name", ["Clean", "clean_names", "1a", "-a", "a--b", "a" * 65, "naïve", "a b"])
-def test_name_that_cannot_be_a_plugins_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="the name"):
-        new_plugin(tmp_path / name, kind="source", language="python")
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("kind", "language", "says"),
     [
@@ -80,7 +73,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "file" / "a") in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["1abc", "a b", "é", "Plugin", "x.y", "a--b", "a" * 65])
+@pytest.mark.parametrize("name", ["1a", "-a", "a b", "naïve", "Clean", "clean_names", "x.y", "a--b", "a" * 65])
 def test_name_that_cannot_be_one_is_refused_in_words(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"a plugin cannot be called '") as caught:
         new_plugin(tmp_path / name, kind="transformer", language="python")

@@ -22,7 +22,7 @@ _FRACTION_DIGITS: Final = 10
 """How many digits a decimal has at least, so that it also takes the values before."""
 
 
-def fitting_type(line: bytes, column: str, data_type: pa.DataType | None) -> str:
+def fitting_type(line: bytes, column: str, data_type: pa.DataType | None) -> str | None:
     """Find a type that takes a column's values so far, and its value in a line.
 
     Args:
@@ -31,7 +31,7 @@ def fitting_type(line: bytes, column: str, data_type: pa.DataType | None) -> str
         data_type: Its type so far; `None` for a column that comes up in this line.
 
     Returns:
-        The type, as a value in YAML; `string`, which takes every value as it is written, where no other type does.
+        The type, as a value in YAML; `None` where no type but text, which takes every value as it is written, does.
     """
     try:
         found = with_text(decode_json_lines(line, None, MAX_BATCH_BYTES, exact=False).schema.field(column).type)
@@ -42,9 +42,9 @@ def fitting_type(line: bytes, column: str, data_type: pa.DataType | None) -> str
             fitting = retyped(fitting, path[1:], _decimal_for(number, 0 if whole else _FRACTION_DIGITS))
         text = str(fitting)
         if not parse_type(text).equals(fitting):
-            return "string"
+            return None
     except (DataFailure, DataflareError, KeyError, ValueError):
-        return "string"
+        return None
     return f"'{text}'" if text.endswith((")", ">")) else text
 
 

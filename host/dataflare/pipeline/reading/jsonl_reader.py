@@ -322,7 +322,8 @@ class _JsonFile:
     def _give_type(self, column: str, line: bytes, schema: pa.Schema | None) -> str:
         has_type = schema is not None and column in schema.names and column not in self._without_values
         known = schema.field(column).type if schema is not None and has_type else None
-        fitting = fitting_type(line, column, known)
+        found = fitting_type(line, column, known)
+        fitting = found or "string"
         if column in self._types:
             return f"change its type in `columns`: {{{column}: {fitting}}} takes this value"
         hint = f"give its type in `options`: columns: {{{column}: {fitting}}}"
@@ -330,7 +331,7 @@ class _JsonFile:
             reason = ", and has no value of this column" if column in self._without_values else ""
             return f"{hint}; the first file decides the types{reason}"
         # Nothing but text takes them all: reading more of the file finds no other type.
-        return hint if known is not None and fitting == "string" else f"{hint}; or infer it from all: sample: all"
+        return hint if found is None else f"{hint}; or infer it from all: sample: all"
 
     def _error(self, what: str, line: int, hint: str = "") -> DataError:
         return DataError(what, file=str(self._source.path), line=line, hint=hint)

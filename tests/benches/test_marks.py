@@ -155,7 +155,7 @@ def python_calls(call: Callable[..., object], *args: object) -> int:
         counts[-1] += event in ("call", "c_call")
 
     counts: list[int] = []
-    for _ in range(20):
+    for _ in range(200):
         counts.append(0)
         sys.setprofile(count)
         try:

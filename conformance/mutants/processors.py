@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from counted_configurations import CountedConfigurations
 from dataflare_plugin import Batch, InvalidInput, Processor, Unavailable, option, tasks
 
 
@@ -440,16 +441,7 @@ class AddsUpConfigurations(Good):
 
     caught_by = "rows/configured-again"
     times = 0
-
-    class Lifecycle:
-        """What is in the place of the SDK's."""
-
-        instance: Any
-
-        def configure(self, config: str) -> None:
-            before = getattr(self.instance.made, "times", 0)
-            super().configure(config)  # type: ignore[misc]
-            self.instance.made.times = before + 1
+    Lifecycle = CountedConfigurations
 
     def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
         done = super().process(record)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from counted_configurations import CountedConfigurations
 from dataflare_plugin import Chunk, Dataset, Field, RateLimited, Request, Source, option
 
 _ROWS = 20
@@ -461,16 +462,7 @@ class AddsUpRows(Good):
 
     caught_by = "source/configured-again"
     times = 1
-
-    class Lifecycle:
-        """What is in the place of the SDK's."""
-
-        instance: Any
-
-        def configure(self, config: str) -> None:
-            before = getattr(self.instance.made, "times", 0)
-            super().configure(config)  # type: ignore[misc]
-            self.instance.made.times = before + 1
+    Lifecycle = CountedConfigurations
 
     def rows(self, request: Request) -> list[dict[str, Any]]:
         return [{**row, "name": f"{row['name']} {self.times}"} for row in super().rows(request)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from counted_configurations import CountedConfigurations
 from dataflare_plugin import Batch, InvalidInput, Rule, Unavailable, Validator, Violation, option
 
 
@@ -263,16 +263,7 @@ class TiredOfConfigurations(Good):
 
     caught_by = "validator/configured-again"
     times = 0
-
-    class Lifecycle:
-        """What is in the place of the SDK's."""
-
-        instance: Any
-
-        def configure(self, config: str) -> None:
-            before = getattr(self.instance.made, "times", 0)
-            super().configure(config)  # type: ignore[misc]
-            self.instance.made.times = before + 1
+    Lifecycle = CountedConfigurations
 
     def validate(self, batch: Batch) -> Iterable[Violation]:
         return super().validate(batch) if self.times == 1 else []

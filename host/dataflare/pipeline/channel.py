@@ -73,7 +73,7 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def get(self, seconds: float | None = None) -> T:
-        """Take the oldest item; waits while there is none, so many seconds at most.
+        """Take the oldest item; waits while there is none, for at most `seconds`.
 
         Raises:
             Stopped: The channel is stopped, before or while waiting.

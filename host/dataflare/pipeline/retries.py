@@ -49,7 +49,7 @@ class Retries:
         reloads: How often in a row a call that faults is made again, which gets a new instance.
         run_seconds_left: How long the run is to go on; `None` for any time. Longer waits are not begun.
         monotonic_s: A monotonic clock, in seconds.
-        wait_for: Waits for an event, so many seconds at most; returns whether it is set.
+        wait_for: Waits for an event, up to a number of seconds; returns whether it is set.
 
     Attributes:
         count: How many retries there were, trial calls included.
